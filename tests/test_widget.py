@@ -1,0 +1,348 @@
+"""The widget from Python: what a user types in cells, without a browser."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from toys import NAMES, ColourModel, quarters
+
+import xai_widgets as xw
+from xai_widgets.jobs import RUNNER
+
+
+@pytest.fixture
+def make(tmp_path):
+    """``make(**options)`` → a widget on the colour model with 16 regions in a grid, closed at the end."""
+    made = []
+
+    def explain(model=None, **options):
+        options = {"class_names": NAMES, "segments": "grid", "n_segments": 16, "store": tmp_path / "fb.db", **options}
+        widget = xw.explain(model or ColourModel(), quarters(), **options)
+        made.append(widget)
+        return widget
+
+    yield explain
+    for widget in made:
+        widget.close()
+
+
+def ask(model, image):
+    with torch.no_grad():
+        return model(torch.tensor(image / 255.0).permute(2, 0, 1)[None].float()).softmax(1)[0].numpy()
+
+
+def test_the_map_arrives_and_speaks_of_the_top_class(make):
+    w = make().wait(10)
+    assert w.explanation.target_name == "red"
+    assert w.target == 0
+    assert w.method == "gradcam"
+    assert w.status == "idle"
+    assert w.error is None
+
+
+def test_toggling_asks_the_model_about_exactly_the_picture_with_these_regions_replaced(make):
+    model = ColourModel()
+    w = make(model, baseline="blur").wait(10)
+    w.toggle(0)
+    w.toggle(5)
+    w.wait(10)
+    e = w.explanation
+    altered = np.where(np.isin(e.segments, [0, 5])[..., None], e.off_image, e.image)
+    np.testing.assert_allclose(w.prediction, ask(model, altered), atol=1e-6)
+    assert list(np.flatnonzero(~w.active)) == [0, 5]
+
+
+def test_toggling_twice_gives_the_first_answer_again(make):
+    w = make().wait(10)
+    first = w.prediction.copy()
+    w.toggle(3)
+    assert not np.array_equal(w.wait(10).prediction, first)
+    w.toggle(3)
+    np.testing.assert_array_equal(w.wait(10).prediction, first)
+
+
+def test_undo_redo_and_reset(make):
+    w = make().wait(10)
+    w.toggle(1)
+    w.toggle(2)
+    one_off = [True] * 16
+    one_off[1] = False
+    w.undo()
+    assert w.active.tolist() == one_off
+    w.redo()
+    assert not w.active[2]
+    w.reset()
+    assert w.active.all()
+    w.undo()
+    assert not w.active[1]
+    assert not w.active[2]
+    w.wait(10)
+    np.testing.assert_array_equal(w.answered_off, [1, 2])
+
+
+def test_active_is_replaced_and_cannot_be_changed_in_place(make):
+    w = make()
+    with pytest.raises(ValueError, match="read-only"):
+        w.active[0] = False
+    w.active = np.arange(16) % 2 == 0
+    assert w.active.sum() == 8
+
+
+@pytest.mark.parametrize("bad", [np.ones(15, bool), np.full(16, 0.5), "all", 7])
+def test_an_impossible_active_says_what_is_needed(make, bad):
+    with pytest.raises(TypeError, match=r"\(16,\)"):
+        make().active = bad
+
+
+@pytest.mark.parametrize("bad", [16, -1, "sky", True, None])
+def test_toggling_a_region_that_is_not_there_says_which_are(make, bad):
+    with pytest.raises(xw.ArgumentError, match="0 to 15"):
+        make().toggle(bad)
+
+
+def test_numpy_numbers_are_regions_and_targets_too(make):
+    w = make().wait(10)
+    w.toggle(np.int64(3))
+    w.target = np.int32(2)
+    assert w.wait(10).explanation.target_name == "blue"
+
+
+def test_another_class_is_explained_by_name_index_or_pair(make):
+    w = make(method="occlusion").wait(10)
+    w.target = "green"
+    assert w.wait(10).explanation.target == 1
+    w.target = ("blue", "red")
+    assert w.target == [2, 0]
+    assert w.wait(10).explanation.target_name == "blue rather than red"
+    w.target = lambda rows: rows[:, 0] + rows[:, 1]
+    assert w.target is None
+    assert w.wait(10).explanation.target is None
+
+
+def test_a_wrong_class_or_method_is_refused_and_the_widget_stays_usable(make):
+    w = make().wait(10)
+    with pytest.raises(xw.TargetError, match="Did you mean 'green'"):
+        w.target = "greeen"
+    with pytest.raises(xw.MethodError, match="Did you mean 'lime'"):
+        w.method = "lyme"
+    assert w.target == 0
+    w.method = "saliency"
+    assert w.wait(10).explanation.method == "saliency"
+
+
+def test_observers_and_links_work_on_public_traits(make):
+    import ipywidgets
+
+    w, other = make(), make()
+    seen = []
+    w.observe(lambda change: seen.append(change["new"]), "opacity")
+    ipywidgets.link((w, "opacity"), (other, "opacity"))
+    w.opacity = 0.25
+    assert other.opacity == 0.25
+    assert seen == [0.25]
+    ipywidgets.link((w, "active"), (other, "active"))
+    w.toggle(2)
+    assert not other.active[2]
+
+
+class Slow(ColourModel):
+    """Waits for its turn in each call once armed, so that tests decide when the model answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.armed, self.turn, self.batches = False, threading.Semaphore(0), []
+
+    def forward(self, x):
+        if self.armed:
+            assert self.turn.acquire(timeout=10)
+        self.batches.append(len(x))
+        return super().forward(x)
+
+
+def test_two_hundred_toggles_cost_at_most_two_predictions_and_end_right(make):
+    model = Slow()
+    w = make(model).wait(10)
+    model.armed, before = True, len(model.batches)
+    for i in range(200):
+        w.toggle(i % 16)
+    for _ in range(4):
+        model.turn.release()
+    w.wait(10)
+    assert len(model.batches) - before <= 2
+    off = [i for i in range(16) if (i < 200 % 16 and (200 // 16 + 1) % 2) or (i >= 200 % 16 and (200 // 16) % 2)]
+    assert list(np.flatnonzero(~w.active)) == off == w.answered_off
+
+
+def test_cancel_keeps_the_map_found_so_far_and_says_so(make):
+    model = Slow()
+    w = make(model).wait(10)
+    model.armed = True
+    w.method = "occlusion"
+    for _ in range(6):
+        model.turn.release()
+    w.cancel()
+    for _ in range(3):
+        model.turn.release()
+    w.wait(10)
+    assert w.status == "stopped"
+    if w.explanation.method == "occlusion":
+        assert w.heat["partial"]
+    model.armed = False
+    w.method = "saliency"
+    assert w.wait(10).status == "idle"
+
+
+def test_a_toggle_is_answered_while_a_map_is_still_being_found(make):
+    model = Slow()
+    w = make(model).wait(10)
+    model.armed = True
+    w.method = "occlusion"
+    for _ in range(3):
+        model.turn.release()
+    w.toggle(0)
+    answered = threading.Event()
+    w.observe(lambda _: answered.set(), "prediction")
+    for _ in range(5):
+        model.turn.release()
+        if answered.wait(0.5):
+            break
+    assert answered.is_set()
+    assert w.status == "running"
+    model.armed = False
+    for _ in range(50):
+        model.turn.release()
+    w.wait(10)
+
+
+def test_a_model_that_fails_is_shown_with_its_message_and_can_be_asked_again(make):
+    class Fails(ColourModel):
+        broken = False
+
+        def forward(self, x):
+            if self.broken:
+                raise RuntimeError("no such kernel image")
+            return super().forward(x)
+
+    model = Fails()
+    w = make(model).wait(10)
+    model.broken = True
+    w.toggle(0)
+    w.wait(10)
+    assert "no such kernel image" in w.error["message"]
+    assert "RuntimeError" in w.error["traceback"]
+    w.method = "saliency"
+    assert w.wait(10).status == "failed"
+    assert w.explanation.method == "gradcam"  # the last good one stays
+    model.broken = False
+    w._on_message(w, {"kind": "retry", "id": "1"}, [])
+    assert w.wait(10).status == "idle"
+    assert w.error is None
+    assert w.explanation.method == "saliency"
+
+
+def test_a_judgement_is_stored_and_found_again_by_the_same_model_picture_and_class(make):
+    model = ColourModel()
+    w = make(model, annotator="anna").wait(10)
+    heard = []
+    w.on_feedback(heard.append)
+    record = w.record("must_not_matter", regions=[3, 1], rating=2, comment="sky")
+    assert heard == [record]
+    w.record("mattered", mask=quarters()[..., 0] > 200)
+    w.record(rating=4)
+    again = make(model).wait(10)
+    assert [r.id for r in again.feedback] == [r.id for r in w.feedback]
+    first, second, third = again.feedback
+    assert (first.verdict, first.regions, first.rating, first.comment, first.annotator) == (
+        "must_not_matter", (1, 3), 2, "sky", "anna",
+    )  # fmt: skip
+    np.testing.assert_array_equal(first.mask, np.isin(w.explanation.segments, [1, 3]))
+    assert second.scope == "mask"
+    assert third.scope == "map"
+    again.target = "blue"
+    assert again.wait(10).feedback == ()
+    with torch.no_grad():
+        model.conv.bias += 1
+    assert make(model).wait(10).feedback == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"verdict": "matter"}, "mattered"),
+        ({"verdict": "mattered", "regions": [99]}, "0 to 15"),
+        ({"verdict": "mattered", "mask": np.ones((3, 3), bool)}, r"\(32, 32\)"),
+        ({"verdict": "mattered", "mask": np.ones((32, 32), bool), "regions": [1]}, "not both"),
+        ({"rating": 6}, "1 to 5"),
+        ({}, "verdict"),
+    ],
+)
+def test_an_impossible_judgement_is_refused_and_nothing_is_stored(make, given, words):
+    w = make().wait(10)
+    verdict = given.pop("verdict", None)
+    with pytest.raises(xw.XaiError, match=words):
+        w.record(verdict, **given)
+    assert w.feedback == ()
+
+
+def test_every_request_of_the_browser_is_answered(make):
+    w = make().wait(10)
+    sent = []
+    w.send = lambda content, buffers=None: sent.append(content)
+    w._on_message(w, {"kind": "ping", "id": "1"}, [])
+    w._on_message(w, {"kind": "stop", "id": "2"}, [])
+    w._on_message(w, {"kind": "fly", "id": "3"}, [])
+    w._on_message(w, {"kind": "record", "id": "4", "payload": {"verdict": "mattered", "regions": [1]}}, [])
+    RUNNER.wait({(id(w), "record", "4")}, 10)
+    w._on_message(w, {"kind": "record", "id": "5", "payload": {"verdict": "nonsense", "regions": []}}, [])
+    RUNNER.wait({(id(w), "record", "5")}, 10)
+    w._on_message(w, {"kind": "record", "id": "6"}, [])
+    RUNNER.wait({(id(w), "record", "6")}, 10)
+    assert [(m["kind"], m["id"]) for m in sent] == [
+        ("ping/done", "1"), ("stop/done", "2"), ("fly/failed", "3"),
+        ("record/done", "4"), ("record/failed", "5"), ("record/failed", "6"),
+    ]  # fmt: skip
+    assert sent[3]["payload"]["regions"] == [1]
+    assert "mattered" in sent[4]["payload"]["message"]
+
+
+def test_a_closed_widget_lets_go_of_the_model_and_the_picture(make):
+    model = ColourModel()
+    w = make(model).wait(10)
+    weights = weakref.ref(model)
+    picture = weakref.ref(w._session)
+    w.close()
+    w.close()
+    del model
+    gc.collect()
+    assert weights() is None
+    assert picture() is None
+    assert w.status == "closed"
+    with pytest.raises(xw.XaiError, match="closed"):
+        w.record("mattered")
+
+
+def test_the_display_bundle_has_widget_picture_and_text(make):
+    data, _ = make().wait(10)._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert data["image/png"].startswith(b"\x89PNG")
+    assert "red" in data["text/plain"]
+
+
+def test_the_model_is_left_as_found_after_everything(make):
+    model = ColourModel().train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    w = make(model).wait(10)
+    w.toggle(0)
+    for method in ("saliency", "occlusion", "lime", "shap"):
+        w.method = method
+        w.wait(20)
+    assert model.training
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+    assert not any(m._forward_hooks or m._backward_hooks or m._forward_pre_hooks for m in model.modules())

@@ -1,0 +1,200 @@
+"""`explain` and `attribute`: the two functions people call."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from xai_widgets.errors import ArgumentError, nearest
+from xai_widgets.explanation import Explanation
+
+if TYPE_CHECKING:
+    from xai_widgets.session import Session
+    from xai_widgets.widgets.explorer import Explorer
+
+ALIASES = {
+    "img": "image", "target_class": "target", "class_idx": "target", "label": "target", "labels": "class_names",
+    "categories": "class_names", "num_samples": "n_samples", "nsamples": "n_samples", "max_evals": "n_samples",
+    "transform": "preprocess", "transforms": "preprocess", "random_state": "seed", "random_seed": "seed",
+    "segmentation_fn": "segments", "feature_mask": "segments", "baselines": "baseline", "hide_color": "baseline",
+    "target_layers": "target_layer", "layer": "target_layer", "class_labels": "class_names",
+}  # fmt: skip
+"""What other libraries call an argument → what it is called here; named in the error, never guessed."""
+
+
+def attribute(
+    model: Any = None,
+    image: Any = None,
+    *,
+    target: Any = None,
+    method: str = "auto",
+    progress: bool | Callable[[int, int], None] = False,
+    n_samples: int | None = None,
+    **options: Any,
+) -> Explanation:
+    """Explain one answer and wait for the result.
+
+    Parameters
+    ----------
+    model : torch.nn.Module or callable
+        Anything that turns a float batch (B, C, h, w) into class scores (B, classes). It is left exactly as found.
+    image : path, PIL image, ndarray or tensor
+        See `xai_widgets.images.read`.
+    target : None, int, str, (a, b) or callable
+        The class by index or name; a rather than b; a function of the answer (B, classes) → (B,). None is the top
+        class.
+    method : str
+        A name from `xai_widgets.methods`; ``"auto"`` takes the cheapest one that suits the model.
+    progress : bool or callable
+        True shows a bar; a callable gets ``(done, total)`` after every batch.
+    n_samples : int, optional
+        For methods that sample.
+    **options
+        ``class_names``, ``preprocess`` or ``mean``, ``std``, ``size``; ``layout``, ``value_range``; ``output``;
+        ``segments``, ``n_segments``; ``baseline``; ``space``; ``seed``; ``batch_size``; ``device`` as `explain` has
+        them. Anything else is a parameter of the method.
+
+    Returns
+    -------
+    Explanation
+
+    Raises
+    ------
+    XaiError
+        An `InputError`, `ArgumentError`, `TargetError`, `ModelError` or `MethodError`; each is a ``ValueError`` or
+        ``TypeError`` too and says what to type.
+    """
+    session, params = open_session(model, image, options, n_samples, method)
+    info = session.method(method)
+    chosen = session.target(target)
+    params = info.bind(params)
+    report = _reporter(progress, info.label)
+    step = None
+    try:
+        for step in session.explain(info, chosen, params):
+            report(step.estimate.done, step.estimate.total)
+    finally:
+        report(-1, -1)
+    if step is None:
+        raise ArgumentError(f"The method {info.name!r} yielded nothing; its run function must yield an Estimate.")
+    return step.explanation()
+
+
+def explain(
+    model: Any = None,
+    image: Any = None,
+    *,
+    target: Any = None,
+    method: str = "auto",
+    store: Any = None,
+    annotator: str | None = None,
+    n_samples: int | None = None,
+    **options: Any,
+) -> Explorer:
+    """Show why a model answers as it does, in a widget that can be tested and judged.
+
+    Parameters
+    ----------
+    model, image, target, method, n_samples
+        As for `attribute`.
+    store : str, path, FeedbackStore, optional
+        Where judgements are kept: a SQLite file or any SQLAlchemy URL. Default: ``xai_feedback.db`` in the working
+        folder, made at the first judgement.
+    annotator : str, optional
+        Whose judgements these are. Default: the login name.
+    class_names : list or dict, optional
+        Names of the outputs. Default: the model's ``class_names`` if it has them.
+    preprocess : callable, optional
+        PIL image → tensor, such as torchvision's ``weights.transforms()``. Default: the model's ``preprocess`` if it
+        has one, else ``size``, ``mean`` and ``std`` below, else only a scaling to 0–1.
+    mean, std : sequence of float, optional
+        Normalisation after scaling to 0–1.
+    size : int or (int, int), optional
+        Shorter side and middle square, or exactly (height, width).
+    layout, value_range
+        Where an array can be read in two ways, see `xai_widgets.images.read`.
+    output : str, int or callable, optional
+        Which part of a dict or tuple answer holds the classes.
+    segments : str, label map or callable
+        ``"slic"`` (default), ``"grid"``, ``"felzenszwalb"``, ``"quickshift"``, an integer map, or a function.
+    n_segments : int
+        About how many regions, default 50.
+    baseline : str, picture or callable
+        What a switched-off region looks like: ``"mean"`` (its own average colour, default), ``"blur"``, ``"grey"``,
+        ``"black"``, ``"noise"``.
+    space : {"probability", "logit"}, optional
+        What is explained. Default: probability where a method perturbs, logit where it differentiates.
+    seed : int
+        Of everything random, default 0; the same seed gives the same bytes on a CPU.
+    batch_size : int or "auto"
+    device : str, optional
+        Default: where the model is.
+
+    Returns
+    -------
+    Explorer
+        Last line of a cell shows it. See its documentation for what it offers in Python.
+    """
+    from xai_widgets.widgets.explorer import Explorer
+
+    session, params = open_session(model, image, options, n_samples, method)
+    info = session.method(method)
+    # Wrong parameters and classes are errors of the cell, not of the widget.
+    info.bind(params)
+    return Explorer(
+        session, method=info, target=session.target(target), params=params, store=store, annotator=annotator
+    )
+
+
+def open_session(
+    model: Any, image: Any, options: dict[str, Any], n_samples: int | None, method: str
+) -> tuple[Session, dict[str, Any]]:
+    """Split keywords into the session's and the method's, refuse the rest, and make the session."""
+    if model is None:
+        raise ArgumentError("There is no model. Call explain(model, image) with a torch module or a callable.")
+    if image is None:
+        raise ArgumentError("There is no image. Call explain(model, image) with a path, PIL image, array or tensor.")
+    from xai_widgets import registry
+    from xai_widgets.session import Session
+
+    known = [name for name in inspect.signature(Session).parameters if name not in ("model", "image")]
+    own = {name: value for name, value in options.items() if name in known}
+    params = {name: value for name, value in options.items() if name not in known}
+    if n_samples is not None:
+        params["n_samples"] = n_samples
+    # "auto" may become any method, so its parameters are checked once the model is known.
+    names = [method] if isinstance(method, str) and method != "auto" else [info.name for info in registry.methods()]
+    allowed = {param.name for name in names for param in registry.get_method(name).params}
+    for name in params:
+        if name not in allowed:
+            _unknown(name, itertools.chain(known, ("target", "method", "store", "annotator"), allowed))
+    return Session(model, image, **own), params
+
+
+def _unknown(name: str, known: Any) -> None:
+    names = list(known)
+    if name in ALIASES and ALIASES[name] in (*names, "n_samples", "image"):
+        raise ArgumentError(f"There is no argument {name!r}; here it is called {ALIASES[name]!r}: {ALIASES[name]}=…")
+    raise ArgumentError(f"There is no argument {name!r} for this method.{nearest(name, names)}")
+
+
+def _reporter(progress: Any, label: str) -> Callable[[int, int], None]:
+    """A function of (done, total); (-1, -1) closes it."""
+    if not progress:
+        return lambda done, total: None
+    if callable(progress):
+        return lambda done, total: progress(done, total) if done >= 0 else None
+    from tqdm.auto import tqdm
+
+    bar = tqdm(desc=label, unit="picture")
+
+    def report(done: int, total: int) -> None:
+        if done < 0:
+            bar.close()
+            return
+        bar.total = total
+        bar.update(done - bar.n)
+
+    return report

@@ -1,0 +1,104 @@
+"""What a switched-off region looks like: a whole picture from which the region's pixels are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from xai_widgets.errors import InputError, nearest
+from xai_widgets.images import View, read
+from xai_widgets.segments import region_means
+
+
+def mean(image: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
+    """Each region's own average colour (the fill of LIME's image explainer, Ribeiro et al. 2016)."""
+    return region_means(image, labels)[labels]
+
+
+def blur(image: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
+    """Gaussian blur, standard deviation 10 pixels at 224 (Fong and Vedaldi 2017), in proportion at other sizes."""
+    from scipy.ndimage import gaussian_filter
+
+    sigma = 10 * min(image.shape[:2]) / 224
+    return gaussian_filter(image.astype(np.float32), (sigma, sigma, 0))
+
+
+def grey(image: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
+    """Middle grey, 128 of 255."""
+    return np.full(image.shape, 128.0)
+
+
+def black(image: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
+    """Black pixels: 0 of 255 in the picture, not 0 after normalisation."""
+    return np.zeros(image.shape)
+
+
+def noise(image: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
+    """Independent uniform noise, 0 to 255, from `seed`."""
+    return np.random.default_rng(seed).integers(0, 256, image.shape).astype(np.float64)
+
+
+BASELINES: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
+    "mean": mean,
+    "blur": blur,
+    "grey": grey,
+    "black": black,
+    "noise": noise,
+}
+WORDS = {
+    "mean": "its own average colour",
+    "blur": "blurred",
+    "grey": "middle grey",
+    "black": "black",
+    "noise": "random noise",
+}
+"""How each baseline is called in front of a reader, after "a switched-off region is …"."""
+
+
+def baseline_picture(view: View, labels: np.ndarray, baseline: Any = "mean", seed: int = 0) -> np.ndarray:
+    """The view with every region switched off.
+
+    It is rounded to 8 bits, so that the picture on the screen is exactly the one the model was asked about.
+
+    Parameters
+    ----------
+    view : View
+    labels : ndarray of int32, shape (h, w)
+    baseline : str, picture or callable
+        A name of `BASELINES`; a picture of the view's size or the original's; or ``f(image)`` → array of shape
+        (h, w, 3), values 0–255, with the view as uint8 (h, w, 3).
+    seed : int
+        Of the noise.
+
+    Returns
+    -------
+    ndarray of uint8, shape (h, w, 3)
+    """
+    if isinstance(baseline, str) and baseline in BASELINES:
+        made = BASELINES[baseline](view.image, labels, seed)
+    elif isinstance(baseline, str):
+        raise InputError(
+            f"There is no baseline {baseline!r}; there are {', '.join(BASELINES)}, or pass a picture or a callable."
+            f"{nearest(baseline, BASELINES)}"
+        )
+    elif callable(baseline):
+        made = np.asarray(baseline(view.image.copy()))
+    else:
+        made = read(baseline).pixels
+        if made.shape != view.image.shape and made.shape == view.source.pixels.shape:
+            made = np.stack([view.sample(made[..., channel]) for channel in range(3)], axis=-1)
+    if made.shape != view.image.shape or made.dtype.kind not in "uif" or not np.isfinite(made).all():
+        raise InputError(
+            f"The baseline has shape {made.shape}, {made.dtype}; finite values 0–255 of shape {view.image.shape} are "
+            "needed, the picture as the model sees it."
+        )
+    return np.clip(np.rint(made), 0, 255).astype(np.uint8)
+
+
+def name_of(baseline: Any) -> str:
+    """What an explanation records as its baseline."""
+    if isinstance(baseline, str):
+        return baseline
+    return getattr(baseline, "__name__", "callable") if callable(baseline) else "picture"

@@ -1,0 +1,307 @@
+"""Any model → ``answers(batch)`` of shape (B, C), and the guard that leaves the model as it was found."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xai_widgets.errors import ModelError
+
+LOCK = threading.RLock()
+"""Held while a model runs: cells, comm handlers and the worker are different threads of one kernel."""
+
+SPACES = ("probability", "logit")
+
+
+@contextmanager
+def guard(model: Any) -> Iterator[None]:
+    """Run a model in evaluation mode and leave no trace: modes and random state are put back whatever happens.
+
+    ``training`` is set on each module directly, because ``model.eval()`` may be overridden to do more than that.
+    """
+    with LOCK:
+        modules = list(model.modules()) if isinstance(model, nn.Module) else []
+        training = [module for module in modules if module.training]
+        states = (torch.get_rng_state(), np.random.get_state(), random.getstate())  # noqa: NPY002 - theirs, not ours
+        devices = {p.device for p in model.parameters() if p.is_cuda} if modules and torch.cuda.is_available() else ()
+        cuda_states = [(device, torch.cuda.get_rng_state(device)) for device in devices]
+        try:
+            for module in training:
+                module.training = False
+            yield
+        finally:
+            for module in training:
+                module.training = True
+            torch.set_rng_state(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002
+            random.setstate(states[2])
+            for device, state in cuda_states:
+                torch.cuda.set_rng_state(state, device)
+
+
+@contextmanager
+def captured(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Collect what a module returns, once a call, for as long as the block lasts.
+
+    What goes on through the network is a copy: an in-place activation behind the module would otherwise change the
+    very tensor that was collected.
+    """
+    seen: list[Tensor] = []
+
+    def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
+        if not isinstance(output, Tensor):
+            return None
+        seen.append(output)
+        return output.clone()
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+class Classifier:
+    """A model behind one interface.
+
+    Parameters
+    ----------
+    model : torch.nn.Module or callable
+        Takes float tensors (B, C, h, w). A callable may return an array.
+    output : str, int or callable, optional
+        Which part of a tuple or dict answer holds the classes, or a function of the answer that returns them.
+    device : str or torch.device, optional
+        Where to run. Default: where the model is. Another device runs a copy, so that the model stays in its place.
+    """
+
+    def __init__(self, model: Any, *, output: Any = None, device: Any = None) -> None:
+        if model is None:
+            raise ModelError("There is no model. Pass a torch module or a callable on a batch: xw.explain(model, image)")
+        if not callable(model):
+            raise ModelError(
+                f"A {type(model).__name__} cannot be called on a batch. Pass a torch module, or a function from a float "
+                "tensor (B, C, h, w) to class scores (B, classes)."
+            )
+        self.is_module = isinstance(model, nn.Module)
+        own = next(model.parameters(), None) if self.is_module else None
+        self.device = torch.device(device) if device is not None else own.device if own is not None else torch.device("cpu")
+        if self.is_module and own is not None and own.device != self.device:
+            import copy
+
+            model = copy.deepcopy(model).to(self.device)
+        self.model = model
+        self.dtype = own.dtype if own is not None and own.is_floating_point() else torch.float32
+        self.output = output
+        self.kind = "logits"
+        """What the answers are: logits, probabilities, or one logit for two classes. Known after `probe`."""
+        self.memory_format = torch.contiguous_format
+        """How batches are laid out in memory; `probe` finds out whether the model takes the faster one."""
+        self.seconds = 0.0
+        """What one forward pass of one picture took, measured by `probe`."""
+
+    @property
+    def name(self) -> str:
+        """The model's class or function name, for people."""
+        return getattr(self.model, "__name__", type(self.model).__name__)
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the first convolution, 3 where there is none."""
+        if self.is_module:
+            for module in self.model.modules():
+                if isinstance(module, nn.Conv2d):
+                    return module.in_channels
+        return 3
+
+    def tensor(self, inputs: np.ndarray | Tensor) -> Tensor:
+        """Model input on the model's device and in its precision."""
+        return torch.as_tensor(inputs).to(self.device, self.dtype)
+
+    def probe(self, inputs: Tensor) -> np.ndarray:
+        """Ask once about the whole picture, find out what kind of answer it is, return probabilities (C,)."""
+        with guard(self.model), torch.no_grad():
+            raw = self._call(inputs[None])
+            rows = self._rows(raw, 1)
+        if rows.shape[1] == 1:
+            self.kind = "single logit"
+        elif bool((rows >= 0).all()) and abs(float(rows.sum()) - 1) < 1e-3:
+            self.kind = "probabilities"
+        probabilities = self._finish(rows, "probability")[0].cpu().numpy()
+        self._try_channels_last(inputs, probabilities)
+        start = time.perf_counter()
+        self.answers(inputs[None], "probability")
+        self.seconds = time.perf_counter() - start
+        return probabilities
+
+    def _try_channels_last(self, inputs: Tensor, expected: np.ndarray) -> None:
+        """On a CPU convolutions of a channels-last batch are faster, but a model may reshape with ``view`` and break."""
+        if self.device.type != "cpu" or not self.is_module:
+            return
+        if not any(isinstance(module, nn.Conv2d) for module in self.model.modules()):
+            return
+        self.memory_format = torch.channels_last
+        try:
+            found = self.answers(inputs[None], "probability")[0]
+        except ModelError:
+            found = None
+        if found is None or not np.allclose(found, expected, atol=1e-5):
+            self.memory_format = torch.contiguous_format
+
+    def answers(self, inputs: Tensor, space: str) -> np.ndarray:
+        """Class scores of a batch without gradients: (B, C, h, w) → float64 (B, classes)."""
+        inputs = inputs.contiguous(memory_format=self.memory_format)
+        with guard(self.model), torch.no_grad():
+            return self._finish(self._rows(self._call(inputs), len(inputs)), space).double().cpu().numpy()
+
+    @contextmanager
+    def differentiable(self, inputs: Tensor) -> Iterator[tuple[Tensor, Callable[[Tensor, str], Tensor]]]:
+        """A leaf copy of the inputs and a forward pass that keeps its graph, inside the guard.
+
+        Works with frozen weights and inside ``no_grad`` or ``inference_mode``; use ``torch.autograd.grad`` on the
+        result, never ``backward``, which would fill the model's ``.grad``.
+        """
+        if not self.is_module:
+            raise ModelError(f"{self.name} is a plain callable; gradients need a torch module.")
+        with guard(self.model), torch.inference_mode(False), torch.enable_grad():
+            leaf = inputs.detach().clone().requires_grad_()
+            yield leaf, lambda batch, space: self._finish(self._rows(self._call(batch), len(batch)), space)
+
+    # ---- the answer ------------------------------------------------------------------------------------------------
+
+    def _call(self, batch: Tensor) -> Any:
+        try:
+            return self.model(batch)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            channels, height, width = batch.shape[1:]
+            raise ModelError(
+                f"{self.name} raised {type(error).__name__}: {_first_line(error)} It was asked about a batch of "
+                f"{len(batch)} picture(s), {channels}×{height}×{width}, {batch.dtype}. If it expects another size or "
+                "scaling, pass preprocess=weights.transforms(), or size=224, mean=…, std=…"
+            ) from error
+
+    def _rows(self, raw: Any, n: int) -> Tensor:
+        answer = self._pick(raw)
+        if isinstance(answer, np.ndarray):
+            answer = torch.from_numpy(answer)
+        if not isinstance(answer, Tensor):
+            raise ModelError(
+                f"{self.name} answered with a {type(answer).__name__}; scores of shape (B, classes) are needed. "
+                "Say where they are: output=lambda answer: …"
+            )
+        if answer.ndim == 1 and len(answer) == n:
+            answer = answer[:, None]
+        if answer.ndim == 4 and answer.shape[2:] == (1, 1):
+            answer = answer[:, :, 0, 0]
+        if answer.ndim == 4:
+            raise ModelError(
+                f"{self.name} answered with shape {tuple(answer.shape)}, scores for every pixel: this looks like "
+                "segmentation. To explain the mean score of a class pass output=lambda y: y.mean((2, 3))"
+            )
+        if answer.ndim != 2 or len(answer) != n or answer.shape[1] == 0:
+            raise ModelError(f"{self.name} answered with shape {tuple(answer.shape)}; ({n}, classes) is needed.")
+        if not bool(torch.isfinite(answer).all()):
+            bad = int((~torch.isfinite(answer)).sum())
+            raise ModelError(f"{self.name} answered with {bad} scores that are NaN or infinite; are its weights sound?")
+        return answer.float()
+
+    def _pick(self, raw: Any) -> Any:
+        if callable(self.output):
+            return self.output(raw)
+        if self.output is not None:
+            try:
+                return raw[self.output] if not isinstance(self.output, str) or isinstance(raw, Mapping) else getattr(
+                    raw, self.output
+                )  # fmt: skip
+            except (KeyError, IndexError, TypeError, AttributeError) as error:
+                raise ModelError(f"output={self.output!r} is not in the answer, a {type(raw).__name__}.") from error
+        if isinstance(raw, (Tensor, np.ndarray)):
+            return raw
+        if hasattr(raw, "logits") and isinstance(raw.logits, Tensor):
+            return raw.logits
+        parts = _parts(raw)
+        tensors = {key: part for key, part in parts.items() if isinstance(part, (Tensor, np.ndarray))}
+        if "logits" in tensors:
+            return tensors["logits"]
+        if len(tensors) == 1:
+            return next(iter(tensors.values()))
+        if not tensors:
+            return raw
+        found = ", ".join(f"{key!r} {tuple(part.shape)}" for key, part in tensors.items())
+        raise ModelError(
+            f"{self.name} answered with several tensors: {found}. Say which holds the classes: "
+            f"output={next(iter(tensors))!r}"
+        )
+
+    def _finish(self, rows: Tensor, space: str) -> Tensor:
+        """Raw scores → probabilities or logits. One logit z becomes (-z/2, z/2), so that its softmax is (1-σ, σ)."""
+        if self.kind == "single logit":
+            rows = torch.cat([-rows / 2, rows / 2], 1)
+        if self.kind == "probabilities":
+            return rows if space == "probability" else rows.clamp_min(1e-12).log()
+        return rows.softmax(1) if space == "probability" else rows
+
+
+def _parts(raw: Any) -> dict[Any, Any]:
+    if isinstance(raw, Mapping):
+        return dict(raw)
+    if isinstance(raw, Sequence) and not isinstance(raw, (str, bytes)):
+        return dict(enumerate(raw))
+    if dataclasses.is_dataclass(raw) and not isinstance(raw, type):
+        return {f.name: getattr(raw, f.name) for f in dataclasses.fields(raw)}
+    return {}
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    line = text[0] if text else "no message"
+    return line if line.endswith(".") else line + "."
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Identity
+# ---------------------------------------------------------------------------------------------------------------------
+
+_fingerprints: weakref.WeakKeyDictionary[nn.Module, tuple[tuple, str]] = weakref.WeakKeyDictionary()
+
+
+def fingerprint(model: Any) -> str:
+    """What a model is known by: SHA-256 of its structure and weights, as 64 hex digits.
+
+    Kept until a weight is changed, which torch counts. A plain callable is known by its name alone.
+    """
+    import hashlib
+
+    if not isinstance(model, nn.Module):
+        return hashlib.sha256(f"callable {getattr(model, '__qualname__', type(model).__qualname__)}".encode()).hexdigest()
+    with LOCK:
+        state = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
+        stamp = tuple((key, value.data_ptr(), _version(value)) for key, value in state.items())
+        known = _fingerprints.get(model)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        hashed = hashlib.sha256()
+        for name, module in model.named_modules():
+            hashed.update(f"{name} {type(module).__qualname__} {module.extra_repr()}\n".encode())
+        for key, value in state.items():
+            hashed.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
+            raw = value.detach().cpu().contiguous().flatten()
+            hashed.update(raw.view(torch.uint8).numpy() if raw.numel() else b"")
+        _fingerprints[model] = stamp, hashed.hexdigest()
+        return hashed.hexdigest()
+
+
+def _version(tensor: Tensor) -> int:
+    """How often a tensor was written to; tensors made in inference mode do not count."""
+    return -1 if tensor.is_inference() else tensor._version

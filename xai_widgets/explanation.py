@@ -1,0 +1,226 @@
+"""The result: a frozen value of numpy arrays that says everything about how it came to be."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from xai_widgets.errors import FileError
+from xai_widgets.segments import region_means
+
+SCHEMA_VERSION = 1
+
+_ARRAYS = ("values", "image", "segments", "probabilities", "segment_values", "std_error", "coarse", "off_image")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Explanation:
+    """Why a model answered as it did, for one picture and one class.
+
+    Attributes
+    ----------
+    values : ndarray of float32, shape (H, W)
+        The map, raw and signed as the method gives it, on the grid of `image`.
+    image : ndarray of uint8, shape (H, W, 3)
+        The picture as the model sees it.
+    segments : ndarray of int32, shape (H, W)
+        Regions, 0 … S-1.
+    probabilities : ndarray of float32, shape (C,)
+        The model's answer for the whole picture.
+    target : int, [int, int] or None
+        The class, ``[a, b]`` for a rather than b, None for a function of the answer.
+    target_name : str
+    method : str
+    segment_values, std_error : ndarray of float64, shape (S,), or None
+        One number a region with its standard error, where the method has them.
+    coarse : ndarray of float32, shape (h, w), or None
+        The map before it was enlarged to `values`, where the method works on a coarser grid.
+    off_image : ndarray of uint8, shape (H, W, 3), or None
+        The picture with every region switched off, as the baseline makes it.
+    params : mapping
+        Every parameter of the method, and under ``"input"`` what was done to the picture.
+    space : {"probability", "logit"}
+        What the numbers are differences or gradients of.
+    signed, additive : bool
+        Whether negative values speak against the class; whether a region's value promises the effect of switching it
+        off.
+    target_layer : str or None
+    baseline : str
+    seed : int
+    n_forward : int
+        Forward passes used.
+    seconds : float
+    checks : mapping of str to (float, str)
+        The method's own checks: number and verdict.
+    warnings : tuple of str
+    class_names : tuple of str or None
+    model_name : str
+    versions : mapping of str to str
+    schema_version : int
+    """
+
+    values: np.ndarray
+    image: np.ndarray
+    segments: np.ndarray
+    probabilities: np.ndarray
+    target: int | list[int] | None
+    target_name: str
+    method: str
+    segment_values: np.ndarray | None = None
+    std_error: np.ndarray | None = None
+    coarse: np.ndarray | None = None
+    off_image: np.ndarray | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    space: str = "probability"
+    signed: bool = True
+    additive: bool = False
+    target_layer: str | None = None
+    baseline: str = "mean"
+    seed: int = 0
+    n_forward: int = 0
+    seconds: float = 0.0
+    checks: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    class_names: tuple[str, ...] | None = None
+    model_name: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        for name in _ARRAYS:
+            array = getattr(self, name)
+            if array is not None and array.flags.writeable:
+                frozen = array.copy()
+                frozen.setflags(write=False)
+                object.__setattr__(self, name, frozen)
+        for name in ("params", "checks", "versions"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, ({f.name: _plain(getattr(self, f.name)) for f in fields(self)},)
+
+    @property
+    def n_segments(self) -> int:
+        """How many regions there are."""
+        return int(self.segments.max()) + 1
+
+    @property
+    def region_values(self) -> np.ndarray:
+        """One number a region, float64 (S,): the method's own, or the mean of the map over it."""
+        if self.segment_values is not None:
+            return self.segment_values
+        return region_means(self.values, self.segments)
+
+    def top_segments(self, k: int = 5) -> list[int]:
+        """The `k` regions that speak most for the class, strongest first."""
+        return [int(i) for i in np.argsort(-self.region_values, kind="stable")[:k]]
+
+    # ---- keeping ---------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Write everything to one file, a zip of plain arrays and JSON that needs no pickle to read.
+
+        The file is complete or not there at all: it is written beside its place and then moved.
+        """
+        path = Path(path)
+        arrays = {name: getattr(self, name) for name in _ARRAYS if getattr(self, name) is not None}
+        text = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name not in _ARRAYS}
+        meta = np.frombuffer(json.dumps(text).encode(), np.uint8)
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with open(draft, "wb") as file:
+                np.savez_compressed(file, meta=meta, **arrays)
+            os.replace(draft, path)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise FileError(f"{str(path)!r} cannot be written: {error.strerror or error}.") from error
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Explanation:
+        """Read what `save` wrote."""
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                content = {name: stored[name] for name in stored.files}
+            meta = json.loads(content.pop("meta").tobytes())
+        except FileNotFoundError:
+            raise FileError(f"There is no file {os.fspath(path)!r}.") from None
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+            raise FileError(f"{os.fspath(path)!r} is no saved explanation ({error}).") from error
+        version = meta.get("schema_version", 0)
+        if version > SCHEMA_VERSION:
+            raise FileError(
+                f"{os.fspath(path)!r} was saved by a newer xai_widgets (format {version}, known is {SCHEMA_VERSION}). "
+                "Update with: pip install -U xai-widgets"
+            )
+        return _rebuild({**meta, **{name: content[name] for name in _ARRAYS if name in content}})
+
+    # ---- showing ---------------------------------------------------------------------------------------------------
+
+    def plot(self, ax: Any = None, *, opacity: float = 0.8, outlines: bool = False) -> Any:
+        """Draw picture and map with matplotlib and a colour bar of real numbers; returns the Axes."""
+        from xai_widgets.plotting import plot
+
+        return plot(self, ax, opacity=opacity, outlines=outlines)
+
+    def to_html(self, path: str | os.PathLike) -> Path:
+        """Write a page that opens offline, with the widget's sliders and no kernel."""
+        from xai_widgets.export import explanation_page
+
+        path = Path(path)
+        path.write_text(explanation_page(self), encoding="utf-8")
+        return path
+
+    def summary(self) -> str:
+        """What it says, in a few lines of text."""
+        share = ""
+        if isinstance(self.target, int):
+            share = f" ({self.probabilities[self.target]:.1%})"
+        strongest = ", ".join(f"{i} ({self.region_values[i]:+.3g})" for i in self.top_segments(3))
+        layer = f", layer {self.target_layer}" if self.target_layer else ""
+        lines = [
+            f"Why {self.target_name}{share}, according to {self.method}{layer}",
+            f"strongest of {self.n_segments} regions: {strongest}",
+            f"{self.n_forward:,} forward passes, {self.seconds:.1f} s, seed {self.seed}, {self.space}",
+        ]
+        return "\n".join([*lines, *(f"note: {warning}" for warning in self.warnings)])
+
+    def __repr__(self) -> str:
+        height, width = self.values.shape
+        return f"<Explanation of {self.target_name!r} by {self.method}, {width}×{height}, {self.n_segments} regions>"
+
+    def _repr_png_(self) -> bytes:
+        from xai_widgets.plotting import thumbnail
+
+        return thumbnail(self)
+
+    def _repr_mimebundle_(self, **_kwargs: Any) -> dict[str, Any]:
+        """What a notebook shows without our front end: a picture and the text."""
+        return {"text/plain": self.summary(), "image/png": self._repr_png_()}
+
+
+def _plain(value: Any) -> Any:
+    """A form that JSON and pickle know: proxies to dicts, tuples to lists, numpy numbers to Python's."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _rebuild(content: Mapping[str, Any]) -> Explanation:
+    known = {f.name for f in fields(Explanation)}
+    content = {name: value for name, value in content.items() if name in known}
+    content["warnings"] = tuple(content.get("warnings", ()))
+    content["checks"] = {name: tuple(check) for name, check in content.get("checks", {}).items()}
+    if content.get("class_names") is not None:
+        content["class_names"] = tuple(content["class_names"])
+    return Explanation(**content)

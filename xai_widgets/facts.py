@@ -1,0 +1,83 @@
+"""The chips of the footer: how the map was made, each as a short fact and the plain words it opens to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from xai_widgets import baselines
+from xai_widgets.explanation import Explanation
+from xai_widgets.protocol import Fact
+
+
+def facts(explanation: Explanation) -> list[Fact]:
+    """Every chip that applies to this map."""
+    return [chip for make in (_input, _layer, _fidelity, _off) for chip in make(explanation)]
+
+
+def _chip(key: str, label: str, value: str, title: str, *text: str, level: Literal["", "good", "warn"] = "") -> Fact:
+    return {"key": key, "label": label, "value": value, "level": level, "title": title, "text": list(text)}
+
+
+def _input(explanation: Explanation) -> Iterator[Fact]:
+    done = explanation.params["input"]
+    source, seen = (" × ".join(map(str, done[key])) for key in ("source_size", "view_size"))
+    if source == seen:
+        how = "The picture is used at its own size."
+    else:
+        how = (
+            f"The {source} photo was brought to {seen}, as the model expects. The picture above is exactly that: "
+            "nothing outside it can have had an influence."
+        )
+    raw = any("not normalised" in step for step in done["steps"])
+    yield _chip(
+        "input",
+        "Input",
+        seen + (", not normalised" if raw else ""),
+        "What the model sees",
+        how,
+        *(f"{step[0].upper()}{step[1:]}." for step in done["steps"]),
+        level="warn" if raw else "",
+    )
+
+
+def _layer(explanation: Explanation) -> Iterator[Fact]:
+    if not explanation.target_layer:
+        return
+    text = ["Read at a layer that still knows where things are."]
+    if explanation.coarse is not None:
+        rows, cols = explanation.coarse.shape
+        text.append(f"It sees {cols} × {rows} cells, so small details blur together.")
+    text.append('Choose another with explain(…, target_layer="…").')
+    yield _chip("layer", "Layer", explanation.target_layer, "Which part of the model was read", *text)
+
+
+def _fidelity(explanation: Explanation) -> Iterator[Fact]:
+    if "fidelity_r2" not in explanation.checks:
+        return
+    r2, verdict = explanation.checks["fidelity_r2"]
+    advice = "Good enough to rank regions."
+    if verdict != "good":
+        advice = "Treat small differences between regions as noise; test the ones that matter by switching them off."
+    yield _chip(
+        "fidelity",
+        "Fidelity",
+        f"R² {r2:.2f}, {verdict}",
+        "How well these weights describe the model",
+        f"They explain {r2:.0%} of how the answer changed over {explanation.n_forward:,} altered pictures. The rest "
+        "comes from regions acting together, which single weights cannot show.",
+        advice,
+        level="good" if verdict == "good" else "warn",
+    )
+
+
+def _off(explanation: Explanation) -> Iterator[Fact]:
+    word = baselines.WORDS.get(explanation.baseline, explanation.baseline)
+    yield _chip(
+        "off",
+        "Off means",
+        word.removeprefix("its own "),
+        "What a switched-off region looks like",
+        f"It is replaced: {word}. The model still sees that, so the answer can depend on this choice.",
+        'Choose another with explain(…, baseline="blur"), "grey" or "black".',
+    )

@@ -1,0 +1,124 @@
+"""One question put to one model, and what a method answers step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xai_widgets.images import View
+from xai_widgets.targets import Target
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xai_widgets.classifiers import Classifier
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Everything a method may know: the model, what it sees, the class in question, and what "off" means.
+
+    Attributes
+    ----------
+    classifier : Classifier
+    view : View
+    labels : ndarray of int32, shape (h, w)
+        The regions, 0 … S-1.
+    baseline : ndarray of uint8, shape (h, w, 3)
+        The view with every region switched off.
+    target : Target
+    space : {"probability", "logit"}
+        What `target` is read in.
+    seed : int
+    batch_size : int or "auto"
+    """
+
+    classifier: Classifier
+    view: View
+    labels: np.ndarray
+    baseline: np.ndarray
+    target: Target
+    space: str
+    seed: int = 0
+    batch_size: int | str = "auto"
+
+    @cached_property
+    def n_segments(self) -> int:
+        """How many regions there are."""
+        return int(self.labels.max()) + 1
+
+    @cached_property
+    def inputs(self) -> Tensor:
+        """The model's input (C, h, w) on its device."""
+        return self.classifier.tensor(self.view.inputs)
+
+    @cached_property
+    def off_inputs(self) -> Tensor:
+        """The baseline as model input (C, h, w) on its device."""
+        return self.classifier.tensor(self.view.encode(self.baseline))
+
+    @cached_property
+    def label_tensor(self) -> Tensor:
+        """The label map (h, w) on the model's device."""
+        import torch
+
+        return torch.as_tensor(self.labels, dtype=torch.long, device=self.classifier.device)
+
+    def rng(self) -> np.random.Generator:
+        """A fresh generator; the same seed gives the same numbers."""
+        return np.random.default_rng(self.seed)
+
+    def perturb(self, masks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """See `perturb.perturb`."""
+        from xai_widgets.perturb import perturb
+
+        return perturb(self, masks)
+
+    def scores(self, masks: np.ndarray) -> np.ndarray:
+        """The target's number for masks (n, S) or (n, h, w), as float64 (n,)."""
+        return np.concatenate([self.target.of(answers) for _, answers in self.perturb([masks])])
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a method knows after a step; the last one it yields is its result.
+
+    Attributes
+    ----------
+    values : ndarray (h, w), optional
+        A map of pixels. Exactly one of `values` and `regions` is given.
+    regions, std_error : ndarray (S,), optional
+        One number a region, and its standard error.
+    coarse : ndarray (h', w'), optional
+        The same as `values` before enlargement, where the method works on a coarser grid.
+    done, total : int
+        Steps of work, for the progress bar; forward passes where that is what costs.
+    n_forward : int
+        Forward passes used so far.
+    layer : str, optional
+    checks : mapping of str to (float, str)
+        The method's own checks: number and verdict.
+    warnings : tuple of str
+    """
+
+    values: np.ndarray | None = None
+    regions: np.ndarray | None = None
+    std_error: np.ndarray | None = None
+    coarse: np.ndarray | None = None
+    done: int = 1
+    total: int = 1
+    n_forward: int = 0
+    layer: str | None = None
+    checks: Mapping[str, tuple[float, str]] = field(default_factory=lambda: MappingProxyType({}))
+    warnings: tuple[str, ...] = ()
+
+
+Steps = Iterator[Estimate]
+"""What a method returns: estimates that get better. Closing the iterator cancels it between two batches."""
+
+Parameters = Mapping[str, Any]

@@ -1,0 +1,212 @@
+"""What methods there are: frozen data from which the widget's controls, the docs and the tests are made."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from xai_widgets.errors import ArgumentError, MethodError, nearest
+
+if TYPE_CHECKING:
+    from xai_widgets.problem import Estimate, Problem
+
+FAMILIES = {
+    "perturbation": "Switch parts off and ask the model",
+    "cam": "Look inside the model",
+    "gradient": "Follow the gradient",
+}
+"""Family name → how it is called in front of a reader, in the order of the method menu."""
+
+
+@dataclass(frozen=True)
+class Param:
+    """One parameter of a method.
+
+    Attributes
+    ----------
+    name : str
+    kind : type
+        ``int``, ``float``, ``str`` or ``object`` (checked by the method itself).
+    default : object
+        None where the method derives it; `help` says how.
+    help : str
+        What it does and where the default comes from.
+    low, high : float, optional
+        Limits, both included.
+    choices : tuple of str, optional
+    """
+
+    name: str
+    kind: type
+    default: Any
+    help: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def check(self, value: Any) -> Any:
+        """Return `value` as the method wants it, or say why it cannot be."""
+        if value is None and self.default is None:
+            return None
+        if self.kind is object:
+            return value
+        plain = value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
+        fits = isinstance(plain, self.kind) or (self.kind is float and isinstance(plain, int))
+        if not fits or isinstance(plain, bool):
+            raise ArgumentError(f"{self.name}={value!r} must be {self.limits()}, the default is {self.default!r}.")
+        outside = self.low is not None and not self.low <= plain or self.high is not None and not plain <= self.high
+        if outside or (self.choices and plain not in self.choices):
+            raise ArgumentError(f"{self.name}={value!r} must be {self.limits()}, the default is {self.default!r}.")
+        return self.kind(plain)
+
+    def limits(self) -> str:
+        """The allowed values in words."""
+        if self.choices:
+            return "one of " + ", ".join(map(repr, self.choices))
+        words = {int: "a whole number", float: "a number", str: "a string"}.get(self.kind, "any value")
+        if self.low is not None and self.high is not None:
+            return f"{words} from {self.low:g} to {self.high:g}"
+        if self.low is not None:
+            return f"{words} of at least {self.low:g}"
+        return words
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """A method, as data.
+
+    Attributes
+    ----------
+    name : str
+        The field's standard id, as in ``method="gradcam"``.
+    label : str
+        How people write it.
+    family : str
+        A key of `FAMILIES`.
+    summary : str
+        One plain line on what it shows and what it cannot.
+    run : callable
+        ``run(problem, **params)`` → iterator of `Estimate`, a generator as a rule.
+    params : tuple of Param
+    needs : {"answers", "gradients", "layer"}
+        Only answers (any callable will do), gradients of the input, or a layer that still knows places.
+    signed : bool
+        Whether negative numbers mean evidence against the class.
+    additive : bool
+        Whether each region's number promises what switching it off takes away.
+    space : {"probability", "logit"}
+        What it explains unless told otherwise.
+    cost : callable
+        ``cost(problem, **params)`` → forward passes it will take.
+    source : str
+        The paper.
+    """
+
+    name: str
+    label: str
+    family: str
+    summary: str
+    run: Callable[..., Iterator[Estimate]]
+    params: tuple[Param, ...] = ()
+    needs: str = "answers"
+    signed: bool = True
+    additive: bool = False
+    space: str = "probability"
+    cost: Callable[..., int] = lambda problem, **params: 1
+    source: str = ""
+
+    def bind(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Every parameter with its value, checked; an unknown one is an error that names the nearest."""
+        known = {param.name: param for param in self.params}
+        for name in given:
+            if name not in known:
+                raise ArgumentError(
+                    f"{self.label} has no parameter {name!r}; it has {', '.join(known) or 'none'}.{nearest(name, known)}"
+                )
+        return {name: param.check(given.get(name, param.default)) for name, param in known.items()}
+
+    def unfit(self, classifier: Any) -> str:
+        """Why it cannot run on this model, in one line, or an empty string."""
+        if self.needs != "answers" and not classifier.is_module:
+            return f"Needs a torch module to look into; {classifier.name} is a plain callable."
+        if self.needs == "layer":
+            from xai_widgets.layers import has_spatial_layers
+
+            if not has_spatial_layers(classifier.model):
+                return f"Needs a convolution to read; {classifier.name} has none."
+        return ""
+
+
+class MethodTable(tuple[MethodInfo, ...]):
+    """The registered methods; prints as a table."""
+
+    def __repr__(self) -> str:
+        rows = [("name", "family", "needs", "parameters (default)")]
+        for info in self:
+            params = ", ".join(f"{p.name}={p.default!r}" for p in info.params)
+            rows.append((info.name, info.family, info.needs, params))
+        widths = [max(len(row[i]) for row in rows) for i in range(4)]
+        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+
+
+_registered: dict[str, MethodInfo] = {}
+_discovered = False
+
+
+def register_method(info: MethodInfo) -> MethodInfo:
+    """Add a method, from outside the package too; `name` must be new.
+
+    Examples
+    --------
+    >>> def centre(problem):
+    ...     yield xw.Estimate(values=my_map(problem.view.shape))
+    >>> xw.register_method(xw.MethodInfo("centre", "Centre", "gradient", "A fixed map, as a control.", centre))
+    """
+    if not isinstance(info, MethodInfo):
+        raise ArgumentError(f"register_method takes a MethodInfo, not a {type(info).__name__}.")
+    _discover()
+    if info.name in _registered or info.name == "auto":
+        raise MethodError(f"There is a method {info.name!r} already; choose another name.")
+    _registered[info.name] = info
+    return info
+
+
+def methods() -> MethodTable:
+    """Every method: name, family, what it needs, its parameters and their limits."""
+    _discover()
+    order = list(FAMILIES)
+    rank = {info.name: order.index(info.family) if info.family in order else len(order) for info in _registered.values()}
+    return MethodTable(sorted(_registered.values(), key=lambda info: rank[info.name]))
+
+
+def get_method(name: str) -> MethodInfo:
+    """The method called `name`; an unknown one is an error that names the nearest."""
+    _discover()
+    if name not in _registered:
+        names = ", ".join(info.name for info in methods())
+        raise MethodError(f"There is no method {name!r}; there are auto, {names}.{nearest(name, _registered)}")
+    return _registered[name]
+
+
+def auto_method(classifier: Any) -> MethodInfo:
+    """The cheapest method that suits this model: Grad-CAM where there is a convolution, else saliency, else LIME."""
+    for name in ("gradcam", "saliency"):
+        if not get_method(name).unfit(classifier):
+            return get_method(name)
+    return get_method("lime")
+
+
+def _discover() -> None:
+    """Import every file of `xai_widgets.methods` once; each holds one ``INFO``."""
+    global _discovered
+    if _discovered:
+        return
+    _discovered = True
+    package = importlib.import_module("xai_widgets.methods")
+    for found in pkgutil.iter_modules(package.__path__):
+        if not found.name.startswith("_"):
+            info = importlib.import_module(f"xai_widgets.methods.{found.name}").INFO
+            _registered[info.name] = info

@@ -1,0 +1,274 @@
+"""One model and one picture, made ready once: then asked about classes, by methods, with regions on and off."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from xai_widgets import __version__, baselines, images, registry, targets
+from xai_widgets.classifiers import SPACES, Classifier, fingerprint
+from xai_widgets.errors import ArgumentError, MethodError
+from xai_widgets.explanation import Explanation
+from xai_widgets.perturb import AUTO_BATCH
+from xai_widgets.problem import Estimate, Problem
+from xai_widgets.protocol import MethodRow
+from xai_widgets.registry import MethodInfo
+from xai_widgets.segments import segment
+
+
+class Session:
+    """What `explain` and `attribute` share. Parameters are those of `xai_widgets.explain`."""
+
+    def __init__(
+        self,
+        model: Any,
+        image: Any,
+        *,
+        class_names: Any = None,
+        preprocess: Any = None,
+        mean: Any = None,
+        std: Any = None,
+        size: Any = None,
+        layout: str | None = None,
+        value_range: tuple[float, float] | None = None,
+        output: Any = None,
+        segments: Any = "slic",
+        n_segments: int = 50,
+        baseline: Any = "mean",
+        space: str | None = None,
+        seed: int = 0,
+        batch_size: int | str = "auto",
+        device: Any = None,
+    ) -> None:
+        _validate_options(space, seed, batch_size)
+        self.classifier = Classifier(model, output=output, device=device)
+        self.picture = images.read(image, layout=layout, value_range=value_range, mean=mean, std=std)
+        preprocess, self.preprocess_note = _preprocess(model, self.classifier, preprocess, mean, std, size)
+        self.view = images.view(self.picture, preprocess)
+        self.probabilities = self.classifier.probe(self.classifier.tensor(self.view.inputs)).astype(np.float32)
+        if class_names is None:
+            class_names = getattr(model, "class_names", None)
+        self.class_names = targets.check_names(class_names, len(self.probabilities))
+        self.segments, segment_warnings = segment(self.view, segments, n_segments)
+        self.baseline = baseline
+        self.off_image = baselines.baseline_picture(self.view, self.segments, baseline, seed)
+        self.space, self.seed, self.batch_size = space, int(seed), batch_size
+        self.warnings = (*self.view.warnings, *segment_warnings)
+        # The answer to a toggle is about probabilities whatever the map is about.
+        self._toggles = self._problem(targets.Target(0), "probability")
+
+    @property
+    def n_segments(self) -> int:
+        """How many regions there are."""
+        return int(self.segments.max()) + 1
+
+    def target(self, wanted: Any) -> targets.Target:
+        """Resolve a class, a pair or a function; None is the top class."""
+        return targets.resolve(wanted, self.probabilities, self.class_names)
+
+    def method(self, name: str) -> MethodInfo:
+        """Resolve a method's name; ``"auto"`` picks by the model."""
+        if not isinstance(name, str):
+            raise ArgumentError(f'method={name!r} must be a name, for example "lime".')
+        return registry.auto_method(self.classifier) if name == "auto" else registry.get_method(name)
+
+    def predict(self, active: np.ndarray) -> np.ndarray:
+        """Probabilities float32 (C,) of the picture with the regions on that `active`, bool (S,), says."""
+        if active.all():
+            return self.probabilities
+        ((_, answers),) = self._toggles.perturb([active[None]])
+        return answers[0].astype(np.float32)
+
+    def cost(self, info: MethodInfo, params: Mapping[str, Any]) -> int:
+        """Forward passes a method will take."""
+        return int(info.cost(self._toggles, **params))
+
+    def menu(self) -> list[MethodRow]:
+        """Every method with its price on this model, or the reason why it cannot run."""
+        rows: list[MethodRow] = []
+        for info in registry.methods():
+            unfit = info.unfit(self.classifier)
+            cost = "" if unfit else _price(self.cost(info, info.bind({})), self.classifier.seconds)
+            family = registry.FAMILIES.get(info.family, info.family)
+            rows.append(
+                {
+                    "name": info.name,
+                    "label": info.label,
+                    "family": family,
+                    "cost": cost,
+                    "summary": info.summary,
+                    "unfit": unfit,
+                }
+            )
+        return rows
+
+    @cached_property
+    def model_id(self) -> str:
+        """What the model is known by; hashing its weights may take a moment."""
+        return fingerprint(self.classifier.model)
+
+    def explain(self, info: MethodInfo, target: targets.Target, params: Mapping[str, Any]) -> Iterator[Step]:
+        """Run a method step by step; closing the iterator cancels it between two batches.
+
+        Raises
+        ------
+        MethodError
+            At once, if it cannot work on this model.
+        """
+        reason = info.unfit(self.classifier)
+        if reason:
+            raise MethodError(f"{info.label} cannot run here. {reason}")
+        space = self.space or info.space
+        problem = self._problem(target, space)
+        start = time.perf_counter()
+        for estimate in info.run(problem, **params):
+            yield Step(self, info, target, params, space, estimate, time.perf_counter() - start)
+
+    def describe_input(self) -> dict[str, Any]:
+        """What was done to the picture, for the input chip and for `Explanation.params`."""
+        width, height = self.picture.size
+        seen_height, seen_width = self.view.shape
+        steps = [*self.picture.notes, self.preprocess_note, *self.view.notes]
+        return {
+            "source_size": [width, height],
+            "view_size": [seen_width, seen_height],
+            "to_source": list(self.view.to_source) if self.view.to_source else None,
+            "picture_id": self.picture.digest,
+            "steps": [step for step in steps if step],
+            "batch_size": self.batch_size if self.batch_size != "auto" else AUTO_BATCH.get(self.classifier.device.type),
+            "device": str(self.classifier.device),
+            "answers": self.classifier.kind,
+        }
+
+    def _problem(self, target: targets.Target, space: str) -> Problem:
+        return Problem(
+            self.classifier, self.view, self.segments, self.off_image, target, space, self.seed, self.batch_size
+        )
+
+
+class Step:
+    """A method's estimate together with what an `Explanation` needs; making one is put off until it is wanted."""
+
+    def __init__(
+        self,
+        session: Session,
+        info: MethodInfo,
+        target: targets.Target,
+        params: Mapping[str, Any],
+        space: str,
+        estimate: Estimate,
+        seconds: float,
+    ) -> None:
+        self.info, self.target, self.estimate, self.seconds = info, target, estimate, seconds
+        self._session, self._params, self._space = session, params, space
+
+    def explanation(self) -> Explanation:
+        """The estimate as a frozen result."""
+        session, estimate, info = self._session, self.estimate, self.info
+        values = estimate.values
+        if values is None:
+            values = np.asarray(estimate.regions)[session.segments]
+        warnings = [*session.warnings, *estimate.warnings]
+        if not estimate.warnings and float(np.ptp(values)) == 0:
+            warnings.append(f"The map is the same everywhere: {info.label} found nothing that matters here.")
+        params = {name: _describe(value) for name, value in self._params.items()}
+        return Explanation(
+            values=np.ascontiguousarray(values, np.float32),
+            image=session.view.image,
+            segments=session.segments,
+            probabilities=session.probabilities,
+            target=self.target.key,
+            target_name=self.target.name,
+            method=info.name,
+            segment_values=None if estimate.regions is None else np.asarray(estimate.regions, np.float64),
+            std_error=None if estimate.std_error is None else np.asarray(estimate.std_error, np.float64),
+            coarse=estimate.coarse,
+            off_image=session.off_image,
+            params={**params, "input": session.describe_input()},
+            space=self._space,
+            signed=info.signed,
+            additive=info.additive,
+            target_layer=estimate.layer,
+            baseline=baselines.name_of(session.baseline),
+            seed=session.seed,
+            n_forward=estimate.n_forward,
+            seconds=self.seconds,
+            checks=estimate.checks,
+            warnings=tuple(warnings),
+            class_names=session.class_names,
+            model_name=session.classifier.name,
+            versions=versions(),
+        )
+
+
+def _price(calls: int, seconds: float) -> str:
+    """``"300 calls, 6 s"``; seconds are those of single calls measured once, so they are rounded boldly."""
+    total = calls * seconds
+    words = f"{total:.1f} s" if total < 1 else f"{total:.0f} s" if total < 90 else f"{total / 60:.0f} min"
+    return f"{calls:,} call{'s' if calls > 1 else ''}, {words}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that can change a map."""
+    others = {name: version(name) for name in ("torch", "numpy", "scikit-image", "lime", "shap", "Pillow")}
+    return {"xai-widgets": __version__, "python": platform.python_version(), **others}
+
+
+def _validate_options(space: Any, seed: Any, batch_size: Any) -> None:
+    if space is not None and space not in SPACES:
+        raise ArgumentError(f"space={space!r} must be 'probability' or 'logit'.")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
+        raise ArgumentError(f"seed={seed!r} must be a whole number from 0 to 2**32 - 1.")
+    if batch_size != "auto" and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
+        raise ArgumentError(f'batch_size={batch_size!r} must be a whole number of at least 1, or "auto".')
+
+
+def _preprocess(model: Any, classifier: Classifier, preprocess: Any, mean: Any, std: Any, size: Any) -> tuple[Any, str]:
+    """The preprocessing to use, and where it came from."""
+    if preprocess is not None:
+        if any(option is not None for option in (mean, std, size)):
+            raise ArgumentError("preprocess= already says everything; leave out mean=, std= and size=.")
+        if not callable(preprocess):
+            raise ArgumentError(f"preprocess={preprocess!r} must be a callable, such as weights.transforms().")
+        return preprocess, "prepared by preprocess="
+    if mean is None and std is None and size is None and callable(getattr(model, "preprocess", None)):
+        return model.preprocess, "prepared by the model's own preprocess"
+    if isinstance(size, (tuple, list)) and len(size) == 2 and all(isinstance(side, int) and side > 1 for side in size):
+        size = (size[0], size[1])
+    elif size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 2):
+        raise ArgumentError(f"size={size!r} must be a whole number or (height, width).")
+    channels = 1 if classifier.in_channels == 1 else 3
+    made = images.Preprocess(size, _floats("mean", mean, channels), _floats("std", std, channels), channels)
+    parts = ["scaled to 0–1"]
+    if size is not None:
+        parts.insert(0, f"size {size} given")
+    if mean is not None or std is not None:
+        parts.append("mean/std given")
+    else:
+        parts.append("not normalised: no preprocess=, mean= or std= was given")
+    return made, ", ".join(parts)
+
+
+def _floats(name: str, values: Any, channels: int) -> tuple[float, ...] | None:
+    if values is None:
+        return None
+    try:
+        numbers = tuple(float(v) for v in np.ravel(values))
+    except (TypeError, ValueError):
+        raise ArgumentError(f"{name}={values!r} must hold numbers, one a channel.") from None
+    if len(numbers) not in (1, channels) or (name == "std" and min(numbers) <= 0):
+        raise ArgumentError(f"{name}={values!r} must hold {channels} numbers" + (" above 0." if name == "std" else "."))
+    return numbers if len(numbers) == channels else numbers * channels
+
+
+def _describe(value: Any) -> Any:
+    """A parameter as an explanation records it: numbers and strings as they are, anything else by name."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return getattr(value, "__name__", type(value).__name__)

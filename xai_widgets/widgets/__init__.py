@@ -1,0 +1,1 @@
+"""One widget a file: traits and glue, no mathematics, no torch."""

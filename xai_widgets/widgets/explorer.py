@@ -1,0 +1,421 @@
+"""The widget behind `explain`: one picture, one model, seen, tested and judged."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import numpy as np
+import traitlets as t
+
+from xai_widgets import protocol, wire
+from xai_widgets.errors import ArgumentError, XaiError
+from xai_widgets.explanation import Explanation
+from xai_widgets.facts import facts
+from xai_widgets.feedback.capture import Judge
+from xai_widgets.feedback.records import Feedback
+from xai_widgets.jobs import RUNNER, steps
+from xai_widgets.widgets import cells, toggles
+from xai_widgets.widgets._traits import ActiveRegions, Answer, Records
+
+if TYPE_CHECKING:
+    from xai_widgets.registry import MethodInfo
+    from xai_widgets.session import Session, Step
+    from xai_widgets.targets import Target
+
+REPAINT = 0.2
+"""Seconds between two pictures of a map that is still being found: five a second are plenty to see it settle."""
+
+
+def _asset(name: str) -> str:
+    """Text of a built front-end file. A string, not a path: anywidget keeps widgets with a path alive for ever."""
+    path = Path(__file__).parents[1] / "static" / name
+    if not path.exists():
+        return ""
+    return path.read_text(encoding="utf-8")
+
+
+class Explorer(anywidget.AnyWidget):
+    """What `explain` returns; the last line of a cell shows it.
+
+    What the reader does in the browser is there in the kernel and the other way round; every public trait works with
+    ``observe``, ``ipywidgets.link`` and ``jslink``.
+    """
+
+    _esm = _asset("widget.js")
+    _css = _asset("widget.css")
+
+    explanation = t.Instance(Explanation, allow_none=True, read_only=True)
+    """The map on show; None until the first one is there."""
+    target = t.Any().tag(sync=True)
+    """The class explained: set an index, a name, (a, b) or a callable; holds the index, [a, b] or None."""
+    method = t.Unicode().tag(sync=True)
+    """The method's name; setting it explains anew."""
+    active = ActiveRegions()
+    """Which regions are on, bool (S,); set it, or use `toggle`."""
+    prediction = Answer()
+    """The model's probabilities with the regions on that are on now, float32 (C,)."""
+    feedback = Records()
+    """Judgements of this picture, model and class, oldest first."""
+    status = t.Enum(protocol.STATUSES, "idle").tag(sync=True)
+    error = t.Dict(allow_none=True, default_value=None).tag(sync=True)
+    """The last failure, ``{"title", "message", "traceback"}``, or None."""
+    opacity = t.Float(0.8, min=0, max=1).tag(sync=True)
+    threshold = t.Float(1.0, min=0, max=1).tag(sync=True)
+    """Share of the strongest evidence that is shown, 0 to 1."""
+    colormap = t.Enum(protocol.COLORMAPS, "auto").tag(sync=True)
+    sign = t.Enum(protocol.SIGNS, "both").tag(sync=True)
+
+    # What the views draw; made from the public traits above, and of no use to set.
+    picture = t.Dict().tag(sync=True)
+    regions = t.Dict().tag(sync=True)
+    heat = t.Dict().tag(sync=True)
+    class_names = t.List().tag(sync=True)
+    methods = t.List().tag(sync=True)
+    history = t.Dict(toggles.start()).tag(sync=True)
+    progress = t.Dict({"done": 0, "total": 0, "left": -1.0}).tag(sync=True)
+    facts = t.List().tag(sync=True)
+    store = t.Dict().tag(sync=True)
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        method: MethodInfo,
+        target: Target,
+        params: Mapping[str, Any],
+        store: Any = None,
+        annotator: str | None = None,
+    ) -> None:
+        if not self._esm:
+            raise XaiError("The front end is not built. In a checkout of the project type: npm ci && npm run build")
+        self._session: Session | None = session
+        self._target = target
+        self._params = {method.name: dict(params)}
+        self._judge = Judge(session, store, annotator)
+        self._callbacks: list[Callable[[Feedback], Any]] = []
+        self._maps = 0
+        self._retry: Callable[[], None] | None = None
+        self._keys = {(id(self), kind) for kind in ("explain", "predict", "identity")}
+        self.n_segments = session.n_segments
+        self.before = session.probabilities
+        self.answered_off: list[int] = []
+        super().__init__(
+            target=target.key,
+            method=method.name,
+            active=np.ones(session.n_segments, bool),
+            picture=wire.picture(session.view.image, session.off_image),
+            regions=wire.regions(session.segments),
+            class_names=list(session.class_names or [f"class {i}" for i in range(len(session.probabilities))]),
+            methods=session.menu(),
+            store={"path": self._judge.location, "annotator": self._judge.annotator},
+        )
+        self.set_trait("prediction", session.probabilities)
+        cells.replace(self)
+        self.on_msg(self._on_message)
+        self._request_map()
+        self._request_feedback()
+
+    # ---- from Python -----------------------------------------------------------------------------------------------
+
+    def toggle(self, region: int) -> None:
+        """Switch one region off, or on again."""
+        if (
+            isinstance(region, bool)
+            or not hasattr(region, "__index__")
+            or not 0 <= region.__index__() < self.n_segments
+        ):
+            raise ArgumentError(f"There is no region {region!r}; there are 0 to {self.n_segments - 1}.")
+        active = self.active.copy()
+        active[region] = not active[region]
+        self.active = active
+
+    def undo(self) -> None:
+        """Take back the last change of `active`."""
+        self._go(toggles.step(self.history, -1))
+
+    def redo(self) -> None:
+        """Make the change again that was taken back last."""
+        self._go(toggles.step(self.history, +1))
+
+    def reset(self) -> None:
+        """Switch every region on."""
+        self.active = np.ones(self.n_segments, bool)
+
+    def record(
+        self,
+        verdict: str | None = None,
+        *,
+        regions: Iterable[int] | None = None,
+        mask: np.ndarray | None = None,
+        rating: int | None = None,
+        label: str = "",
+        comment: str = "",
+    ) -> Feedback:
+        """Keep a judgement, as the reader does by hand; it is on disk when this returns.
+
+        Parameters
+        ----------
+        verdict : {"mattered", "must_not_matter", "unsure"}, optional
+        regions : iterable of int, optional
+            The regions judged. With neither `regions` nor `mask` the whole map is judged.
+        mask : ndarray of bool, shape (H, W), optional
+            The pixels judged, on the grid of ``explanation.image``.
+        rating : int, optional
+            1 to 5: does the map make sense?
+        label, comment : str
+        """
+        record = self._judge.record(
+            self._target, self.explanation, verdict,
+            regions=regions, mask=mask, rating=rating, label=label, comment=comment,
+        )  # fmt: skip
+        self.set_trait("feedback", (*self.feedback, record))
+        for callback in tuple(self._callbacks):
+            callback(record)
+        return record
+
+    def on_feedback(self, callback: Callable[[Feedback], Any], remove: bool = False) -> None:
+        """Call `callback` with each record after it is stored, whoever gave it; ``remove=True`` stops that."""
+        if remove:
+            self._callbacks.remove(callback)
+        else:
+            self._callbacks.append(callback)
+
+    def wait(self, timeout: float | None = None) -> Explorer:
+        """Block until every request so far is answered; returns the widget itself.
+
+        Raises
+        ------
+        TimeoutError
+            After `timeout` seconds.
+        """
+        if not RUNNER.wait(self._keys, timeout):
+            raise TimeoutError(f"The model is still busy after {timeout} s; w.cancel() stops it.")
+        return self
+
+    def cancel(self) -> None:
+        """Stop explaining; the map found so far stays."""
+        RUNNER.cancel((id(self), "explain"))
+
+    def close(self) -> None:
+        """Stop, let go of the model and the picture, and remove every view."""
+        if self.status == "closed":
+            return
+        for key in self._keys:
+            RUNNER.cancel(key)
+        self.status = "closed"
+        super().close()
+        # IPython's Out keeps the object; what is heavy must not stay with it.
+        self._session, self._retry = None, None
+        self._judge.close()
+        self._callbacks.clear()
+        self.unobserve_all()
+        with self.hold_trait_notifications():
+            self.picture, self.regions, self.heat, self.class_names, self.facts = {}, {}, {}, [], []
+            self.set_trait("explanation", None)
+        self._esm = self._css = ""
+
+    # ---- what changes make happen ----------------------------------------------------------------------------------
+
+    @t.validate("target")
+    def _validate_target(self, proposal: Any) -> Any:
+        if self._session is None or proposal["value"] == self._target.key is not None:
+            return proposal["value"]
+        if proposal["value"] is None and self._target.function is not None:
+            return None
+        try:
+            self._target = self._session.target(proposal["value"])
+        except XaiError as error:
+            return self._refuse(error, "target")
+        return self._target.key
+
+    @t.validate("method")
+    def _validate_method(self, proposal: Any) -> str:
+        if self._session is None:
+            return proposal["value"]
+        try:
+            return self._session.method(proposal["value"]).name
+        except XaiError as error:
+            return self._refuse(error, "method")
+
+    def _refuse(self, error: XaiError, name: str) -> Any:
+        """Raise in Python; in the browser, whose messages have nobody to raise to, show the error instead."""
+        if name not in self._property_lock:
+            raise error
+        self._show(error, "This cannot be explained.")
+        return getattr(self, name)
+
+    @t.observe("target", "method")
+    def _explain_anew(self, change: Any) -> None:
+        if self.comm is None or self._session is None:
+            return
+        self._request_map()
+        if change["name"] == "target":
+            self._request_feedback()
+
+    @t.observe("active")
+    def _ask_anew(self, change: Any) -> None:
+        if self._session is None:
+            return
+        off = self._off()
+        if toggles.present(self.history) != off:
+            self.history = toggles.push(self.history, off)
+        if self.prediction is not None:
+            self._request_prediction()
+
+    def _go(self, moved: protocol.History) -> None:
+        active = np.ones(self.n_segments, bool)
+        active[toggles.present(moved)] = False
+        with self.hold_sync():
+            self.history = moved
+            self.active = active
+
+    def _off(self) -> list[int]:
+        return [int(i) for i in np.flatnonzero(~self.active)]
+
+    # ---- work, filed here and done by the worker -------------------------------------------------------------------
+
+    def _request_map(self) -> None:
+        session, target = self._session, self._target
+        info = session.method(self.method)
+        params = info.bind(self._params.get(info.name, {}))
+        with self.hold_sync():
+            self.status = "running"
+            self.progress = {"done": 0, "total": session.cost(info, params), "left": -1.0}
+
+        def work() -> Generator[None, None, None]:
+            step, painted = None, time.perf_counter()
+            try:
+                for step in session.explain(info, target, params):
+                    if time.perf_counter() - painted > REPAINT:
+                        painted = time.perf_counter()
+                        self._paint(step, info, partial=True)
+                    yield
+            except GeneratorExit:
+                # Stopped: the map so far stays and says that it is partial. Overtaken: it must not come back.
+                if step is not None and not RUNNER.waiting((id(self), "explain")):
+                    self._paint(step, info, partial=True)
+                raise
+            self._paint(step, info, partial=False)
+
+        self._submit("explain", work, self._request_map, f"{info.label} could not run.", cancelled=self._stopped)
+
+    def _paint(self, step: Step, info: MethodInfo, *, partial: bool) -> None:
+        if self._session is None:
+            return
+        explanation = step.explanation()
+        estimate = step.estimate
+        self._maps += 1
+        left = step.seconds / max(estimate.done, 1) * (estimate.total - estimate.done) if partial else 0.0
+        with self.hold_sync():
+            self.set_trait("explanation", explanation)
+            self.heat = wire.heat(explanation, self._maps, info.label, partial=partial)
+            self.facts = facts(explanation)
+            self.progress = {"done": estimate.done, "total": estimate.total, "left": round(left, 1)}
+            if not partial:
+                self.status, self.error = "idle", None
+
+    def _stopped(self) -> None:
+        # A newer request has set the status to running already; only a stop without one leaves it stopped.
+        if self._session is not None and not RUNNER.waiting((id(self), "explain")):
+            self.status = "stopped"
+
+    def _request_prediction(self) -> None:
+        session, active, off = self._session, self.active, self._off()
+
+        def ask() -> None:
+            answer = session.predict(active)
+            if self._session is not None:
+                self.answered_off = off
+                self.set_trait("prediction", answer)
+
+        self._submit("predict", steps(ask), self._request_prediction, "The model could not be asked.", urgent=True)
+
+    def _request_feedback(self) -> None:
+        target = self._target
+
+        def load() -> None:
+            known = self._judge.known(target)
+            if self._session is not None and target is self._target:
+                self.set_trait("feedback", known)
+
+        self._submit("identity", steps(load), self._request_feedback, "Earlier judgements could not be read.")
+
+    def _submit(
+        self,
+        kind: str,
+        work: Callable[[], Generator[None, None, None]],
+        retry: Callable[[], None],
+        title: str,
+        *,
+        cancelled: Callable[[], None] = lambda: None,
+        urgent: bool = False,
+    ) -> None:
+        def fail(error: BaseException) -> None:
+            if self._session is None:
+                return
+            self._retry = retry
+            self._show(error, title)
+            if kind == "explain":
+                self.status = "failed"
+
+        RUNNER.submit((id(self), kind), work, fail=fail, cancelled=cancelled, urgent=urgent, queue=urgent)
+
+    def _show(self, error: BaseException, title: str) -> None:
+        message = str(error) if isinstance(error, XaiError) else f"{type(error).__name__}: {error}"
+        self.error = {"title": title, "message": message, "traceback": "".join(traceback.format_exception(error))}
+
+    # ---- messages --------------------------------------------------------------------------------------------------
+
+    def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
+        """File a request of the browser's; every one with an id is answered."""
+        kind, number = content.get("kind"), content.get("id")
+        if kind == protocol.RECORD:
+            self._request_record(number, content.get("payload") or {})
+            return
+        if kind == protocol.STOP:
+            self.cancel()
+        elif kind == protocol.RETRY:
+            self.error = None
+            (self._retry or self._request_map)()
+        elif kind != protocol.PING:
+            self._reply(str(kind), protocol.FAILED, number, {"message": f"There is no request {kind!r}."})
+            return
+        self._reply(kind, protocol.DONE, number, {})
+
+    def _request_record(self, number: Any, payload: Mapping[str, Any]) -> None:
+        def keep() -> None:
+            given = {key: payload[key] for key in ("rating", "label", "comment") if payload.get(key) is not None}
+            record = self.record(payload.get("verdict"), regions=payload.get("regions") or None, **given)
+            self._reply(protocol.RECORD, protocol.DONE, number, record.to_judgement())
+
+        def fail(error: BaseException) -> None:
+            message = str(error) if isinstance(error, XaiError) else f"{type(error).__name__}: {error}"
+            self._reply(protocol.RECORD, protocol.FAILED, number, {"message": message})
+
+        # A key of its own: no judgement may be overtaken by the next.
+        RUNNER.submit((id(self), "record", number), steps(keep), fail=fail, urgent=True)
+
+    def _reply(self, kind: str, outcome: str, number: Any, payload: Mapping[str, Any]) -> None:
+        self.send({"kind": f"{kind}/{outcome}", "id": number, "payload": dict(payload)})
+
+    # ---- without a front end ---------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        if self.explanation is None:
+            return f"<Explorer: {self.method} is at work>"
+        return self.explanation.summary()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """The widget, and beside it a picture and text for wherever no front end runs."""
+        if self._session is not None and self.explanation is None:
+            RUNNER.wait({(id(self), "explain")}, timeout=1.0)
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if bundle is None or self.explanation is None:
+            return bundle
+        data, metadata = bundle
+        return {**data, "text/plain": repr(self), "image/png": self.explanation._repr_png_()}, metadata
