@@ -37,8 +37,8 @@ lint: $(VENV) $(NODE) ## the style of both languages
 build: $(VENV) $(WIDGET) ## wheel and sdist into dist/
 	rm -rf dist && $(BIN)/python -m build --no-isolation
 
-screenshots: $(VENV) $(WIDGET) chromium ## pictures of the widget into build/screenshots
-	XAI_SCREENSHOTS=$(CURDIR)/build/screenshots $(BIN)/python -m pytest -k screenshot $(PYTEST)
+screenshots: $(VENV) $(WIDGET) chromium ## pictures of the widget into docs/
+	$(BIN)/python scripts/screenshots.py docs
 
 clean: ## remove what was built; .venv and node_modules stay
 	rm -rf build dist $(dir $(WIDGET)) .pytest_cache .ruff_cache

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xai_widgets.errors import ModelError
+from xai_widgets.errors import ArgumentError, MethodError, ModelError
 
 LOCK = threading.RLock()
 """Held while a model runs: cells, comm handlers and the worker are different threads of one kernel."""
@@ -32,14 +32,20 @@ def guard(model: Any) -> Iterator[None]:
     with LOCK:
         modules = list(model.modules()) if isinstance(model, nn.Module) else []
         training = [module for module in modules if module.training]
+        # What `module.compile()` made would run without hooks.
+        compiled = [(module, module._compiled_call_impl) for module in modules if module._compiled_call_impl]
         states = (torch.get_rng_state(), np.random.get_state(), random.getstate())  # noqa: NPY002 - theirs, not ours
         devices = {p.device for p in model.parameters() if p.is_cuda} if modules and torch.cuda.is_available() else ()
         cuda_states = [(device, torch.cuda.get_rng_state(device)) for device in devices]
         try:
             for module in training:
                 module.training = False
+            for module, _ in compiled:
+                module._compiled_call_impl = None
             yield
         finally:
+            for module, implementation in compiled:
+                module._compiled_call_impl = implementation
             for module in training:
                 module.training = True
             torch.set_rng_state(states[0])
@@ -92,9 +98,15 @@ class Classifier:
                 f"A {type(model).__name__} cannot be called on a batch. Pass a torch module, or a function from a float "
                 "tensor (B, C, h, w) to class scores (B, classes)."
             )
+        model = getattr(model, "_orig_mod", model)  # what torch.compile wrapped: in compiled code no hook would fire
         self.is_module = isinstance(model, nn.Module)
         own = next(model.parameters(), None) if self.is_module else None
-        self.device = torch.device(device) if device is not None else own.device if own is not None else torch.device("cpu")
+        self.device = own.device if own is not None else torch.device("cpu")
+        if device is not None:
+            try:
+                self.device = torch.empty(0, device=device).device
+            except (RuntimeError, AssertionError, TypeError) as error:
+                raise ArgumentError(f"device={device!r} cannot be used here: {_first_line(error)}") from error
         if self.is_module and own is not None and own.device != self.device:
             import copy
 
@@ -136,7 +148,7 @@ class Classifier:
             self.kind = "single logit"
         elif bool((rows >= 0).all()) and abs(float(rows.sum()) - 1) < 1e-3:
             self.kind = "probabilities"
-        probabilities = self._finish(rows, "probability")[0].cpu().numpy()
+        probabilities = self._finish(rows, "probability")[0].detach().cpu().numpy()
         self._try_channels_last(inputs, probabilities)
         start = time.perf_counter()
         self.answers(inputs[None], "probability")
@@ -151,7 +163,8 @@ class Classifier:
             return
         self.memory_format = torch.channels_last
         try:
-            found = self.answers(inputs[None], "probability")[0]
+            # Two pictures: some views are possible for a batch of one only.
+            found = self.answers(inputs.expand(2, *inputs.shape), "probability")[0]
         except ModelError:
             found = None
         if found is None or not np.allclose(found, expected, atol=1e-5):
@@ -161,7 +174,8 @@ class Classifier:
         """Class scores of a batch without gradients: (B, C, h, w) → float64 (B, classes)."""
         inputs = inputs.contiguous(memory_format=self.memory_format)
         with guard(self.model), torch.no_grad():
-            return self._finish(self._rows(self._call(inputs), len(inputs)), space).double().cpu().numpy()
+            answer = self._finish(self._rows(self._call(inputs), len(inputs)), space)
+        return answer.detach().double().cpu().numpy()
 
     @contextmanager
     def differentiable(self, inputs: Tensor) -> Iterator[tuple[Tensor, Callable[[Tensor, str], Tensor]]]:
@@ -176,11 +190,27 @@ class Classifier:
             leaf = inputs.detach().clone().requires_grad_()
             yield leaf, lambda batch, space: self._finish(self._rows(self._call(batch), len(batch)), space)
 
+    def gradient(self, score: Tensor, at: Tensor, name: str) -> Tensor:
+        """``∂ score / ∂ at`` for a score made inside `differentiable`; `name` is how an error calls `at`.
+
+        Raises
+        ------
+        MethodError
+            If the score does not depend on it in a way that torch can follow.
+        """
+        found = torch.autograd.grad(score, at, allow_unused=True)[0] if score.requires_grad else None
+        if found is None:
+            raise MethodError(
+                f"No gradient of {self.name} reaches {name}: the answer does not depend on it, or the model computes "
+                'under no_grad or detaches. Use a method that only asks for answers: method="occlusion"'
+            )
+        return found
+
     # ---- the answer ------------------------------------------------------------------------------------------------
 
     def _call(self, batch: Tensor) -> Any:
         try:
-            return self.model(batch)
+            return self.model(batch.clone())  # a model may scale its input in place
         except torch.OutOfMemoryError:
             raise
         except Exception as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -151,17 +152,20 @@ class Explanation:
             with np.load(path, allow_pickle=False) as stored:
                 content = {name: stored[name] for name in stored.files}
             meta = json.loads(content.pop("meta").tobytes())
+            version = int(meta["schema_version"])
         except FileNotFoundError:
             raise FileError(f"There is no file {os.fspath(path)!r}.") from None
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise FileError(f"{os.fspath(path)!r} is no saved explanation ({error}).") from error
-        version = meta.get("schema_version", 0)
         if version > SCHEMA_VERSION:
             raise FileError(
                 f"{os.fspath(path)!r} was saved by a newer xai_widgets (format {version}, known is {SCHEMA_VERSION}). "
                 "Update with: pip install -U xai-widgets"
             )
-        return _rebuild({**meta, **{name: content[name] for name in _ARRAYS if name in content}})
+        try:
+            return _rebuild({**meta, **{name: content[name] for name in _ARRAYS if name in content}})
+        except TypeError as error:  # a part without which there is no explanation
+            raise FileError(f"{os.fspath(path)!r} is no complete explanation ({error}).") from error
 
     # ---- showing ---------------------------------------------------------------------------------------------------
 

@@ -142,9 +142,9 @@ def read(
     if image is None:
         raise InputError("There is no image. Pass a path, a PIL image, an array or a tensor: xw.explain(model, image)")
     if isinstance(image, (str, os.PathLike)):
-        return _from_pil(_open(image))
+        image = _open(image)
     if isinstance(image, Image.Image):
-        return _from_pil(image)
+        return _from_pil(image, value_range)
     try:
         array = to_numpy(image)
     except (TypeError, ValueError) as error:
@@ -188,17 +188,19 @@ def _open(path: str | os.PathLike) -> Image.Image:
         raise InputError(f"{where!r} cannot be read as a picture: {error}.") from error
 
 
-def _from_pil(image: Image.Image) -> Picture:
+def _from_pil(image: Image.Image, value_range: tuple[float, float] | None) -> Picture:
     notes = []
+    turned = image.getexif().get(0x0112, 1) != 1
     upright = ImageOps.exif_transpose(image)
-    if upright.size != image.size or upright is not image and image.getexif().get(0x0112, 1) != 1:
+    if turned:
         notes.append("turned upright as its EXIF tag says")
-    if upright.mode in ("I;16", "I;16B", "I;16L", "I"):
+    if upright.mode.startswith("I") or upright.mode == "F":
         # Pillow's own convert("RGB") would clip everything above 255 to white.
-        return _picture(_to_rgb(_to_uint8(np.asarray(upright)[..., None].astype(np.uint16), None, None, None)[0])[0],
-                        *notes, "16 bits scaled to 8")  # fmt: skip
-    if upright.mode == "F":
-        return read(np.asarray(upright), layout="HW")
+        plane = np.asarray(upright)
+        if upright.mode.startswith("I;16") or image.format == "PNG":  # older Pillows open 16-bit PNGs as 32-bit "I"
+            plane = plane.astype(np.uint16)
+        values, more = _to_uint8(plane[..., None], value_range, None, None)
+        return _picture(_to_rgb(values)[0], *notes, *more)
     if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
         upright = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
@@ -212,9 +214,7 @@ def _picture(pixels: np.ndarray, *notes: str) -> Picture:
     height, width = pixels.shape[:2]
     if height < 2 or width < 2:
         raise InputError(f"The picture is {width}×{height} pixels; there is nothing in it to explain.")
-    pixels = np.ascontiguousarray(pixels)
-    if pixels.base is not None or not pixels.flags.owndata:
-        pixels = pixels.copy()
+    pixels = np.array(pixels, order="C")  # a copy: the user's array stays theirs to write
     pixels.setflags(write=False)
     return Picture(pixels, notes)
 
@@ -229,17 +229,19 @@ def _channels_last(array: np.ndarray, layout: str | None) -> np.ndarray:
     elif len(layout) != array.ndim:
         raise InputError(f"layout={layout!r} has {len(layout)} axes, the array of shape {shape} has {array.ndim}.")
     if layout == "NCHW":
-        if shape[0] != 1:
+        if shape[0] != 1 or (shape[1] not in (1, 3, 4) and shape[3] in (1, 3, 4)):
             raise InputError(
-                f"This is a batch of {shape[0]} pictures, shape {shape}; one is explained at a time. "
-                "Pass one of them: image=batch[0]"
+                f"This is a batch of {shape[0]} picture(s), shape {shape}; one is explained at a time, and a batch of one "
+                "is read as (1, channels, height, width). Pass one of them: image=batch[0]"
             )
         array, layout = array[0], "CHW"
     if layout == "HW":
         array = array[..., None]
     elif layout == "CHW":
         array = np.moveaxis(array, 0, -1)
-    if array.shape[-1] not in (1, 3, 4) or 0 in array.shape:
+    if 0 in array.shape:
+        raise InputError(f"An array of shape {shape} is empty; there is no picture in it.")
+    if array.shape[-1] not in (1, 3, 4):
         raise InputError(
             f"Shape {shape} is read as a picture of {array.shape[0]}×{array.shape[1]} pixels with {array.shape[-1]} "
             "channels; 1 (grey), 3 (RGB) or 4 (RGBA) are known."
@@ -286,11 +288,16 @@ def _to_uint8(
     notes = []
     low, high = float(values.min()), float(values.max())
     if low < 0 and value_range is None and mean is not None and std is not None:
-        values = values * np.asarray(std, float) + np.asarray(mean, float)
+        try:
+            values = values * np.asarray(std, float) + np.asarray(mean, float)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"mean={mean!r} and std={std!r} must hold a number for each of {array.shape[-1]} channels ({error})."
+            ) from error
         low, high = float(values.min()), float(values.max())
         if low < -0.02 or high > 1.02:
             raise InputError(
-                f"Undoing mean={list(mean)}, std={list(std)} gives values from {low:.3g} to {high:.3g}, outside 0 to 1. "
+                f"Undoing mean={mean}, std={std} gives values from {low:.3g} to {high:.3g}, outside 0 to 1. "
                 "Check mean and std, or pass the picture before normalisation."
             )
         notes.append("normalisation undone with the given mean and std")
@@ -298,9 +305,12 @@ def _to_uint8(
     if value_range is None:
         value_range, note = _guess_range(array.dtype, low, high)
         notes += note
-    black, white = map(float, value_range)
+    try:
+        black, white = map(float, value_range)
+    except (TypeError, ValueError):
+        black = white = math.nan
     if not white > black:
-        raise InputError(f"value_range={value_range!r} must be (black, white) with black < white.")
+        raise InputError(f"value_range={value_range!r} must be two numbers, (black, white), with black < white.")
     scaled = (values - black) * (255.0 / (white - black))
     if scaled.min() < -1 or scaled.max() > 256:
         raise InputError(
@@ -397,17 +407,29 @@ def view(picture: Picture, preprocess: Callable[[Any], Any]) -> View:
         If it raises, or returns something else.
     """
     inputs = _call(preprocess, picture.pixels)
+    if not np.isfinite(inputs).all():
+        bad = int((~np.isfinite(inputs)).sum())
+        raise InputError(
+            f"preprocess returned {bad:,} values that are NaN or infinite for this picture. Does it divide by the "
+            "picture's own spread, and has the picture only one colour?"
+        )
     height, width = picture.pixels.shape[:2]
 
     def probe(plane: np.ndarray) -> np.ndarray:
         pixels = np.broadcast_to(np.rint(plane).astype(np.uint8)[..., None], (height, width, 3))
-        return _call(preprocess, np.ascontiguousarray(pixels)).astype(np.float64)
+        # Per-picture standardisation divides a one-colour probe by zero; that makes the view an opaque one.
+        return np.nan_to_num(_call(preprocess, np.ascontiguousarray(pixels)).astype(np.float64), posinf=0.0, neginf=0.0)
 
     black, white = probe(np.zeros((height, width))), probe(np.full((height, width), 255.0))
+    if not black.shape == white.shape == inputs.shape:
+        return _opaque_view(picture, inputs)
     spread = white - black
     inside = np.abs(spread).min(0) > 1e-6  # elsewhere is padding: black and white pictures give the same there
+    if inside.any():
+        usual = np.median(spread[:, inside], axis=1)[:, None, None]
+        inside &= (np.abs(spread - usual) <= 0.01 * np.abs(usual)).all(0)  # not where picture and padding blend
     notes: list[str] = []
-    if black.shape != inputs.shape or inside.mean() < 0.01 or not np.isfinite(spread).all():
+    if inside.mean() < 0.01:
         return _opaque_view(picture, inputs)
     offset, scale = (np.median(x[:, inside], axis=1) for x in (black, spread))
     if np.abs(black[:, inside] - offset[:, None]).max() > 1e-3 * np.abs(scale).max():
@@ -463,11 +485,7 @@ def _call(preprocess: Callable[[Any], Any], pixels: np.ndarray) -> np.ndarray:
     if array.ndim != 3 or array.shape[0] not in (1, 3) or array.dtype.kind not in "fui":
         seen = f"shape {array.shape}, {array.dtype}" if array.dtype.kind != "O" else type(result).__name__
         raise InputError(f"preprocess returned {seen}; it must return a float tensor of shape (3, height, width).")
-    array = np.ascontiguousarray(array, np.float32)
-    if not np.isfinite(array).all():
-        # Per-picture standardisation divides a one-colour probe by zero; that is told apart in `view`.
-        return np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0)
-    return array
+    return np.ascontiguousarray(array, np.float32)
 
 
 def _opaque_view(picture: Picture, inputs: np.ndarray) -> View:
@@ -499,7 +517,8 @@ def _fit_affine(
         (rows >= rows.min() + margin[0]) & (rows <= rows.max() - margin[0])
         & (cols >= cols.min() + margin[1]) & (cols <= cols.max() - margin[1])
     )  # fmt: skip
-    rows, cols = rows[keep], cols[keep]
+    if keep.sum() >= 16:  # a picture of a few pixels has no middle
+        rows, cols = rows[keep], cols[keep]
     if len(rows) < 3:
         return None
     step = max(1, len(rows) // 200_000)
@@ -515,12 +534,12 @@ def _fit_affine(
         coefficients += [float(v) for v in solution]
     if not all(map(math.isfinite, coefficients)):
         return None
-    return tuple(_snap(coefficients, width, height))
+    return tuple(_snap(coefficients, max(inside.shape)))
 
 
-def _snap(coefficients: list[float], width: int, height: int) -> list[float]:
+def _snap(coefficients: list[float], side: int) -> list[float]:
     """Remove the fit's noise: an off-diagonal or unit coefficient within it is exactly 0 or 1."""
     a, b, c, d, e, f = coefficients
-    tolerance = 2e-3
+    tolerance = min(2e-3, 0.5 / side)  # moves no pixel by more than a quarter
     a, b, d, e = (round(v) if abs(v - round(v)) < tolerance else v for v in (a, b, d, e))
     return [float(a), float(b), c, float(d), float(e), f]

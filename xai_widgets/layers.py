@@ -86,6 +86,8 @@ def get_layer(classifier: Classifier, layer: str | nn.Module) -> tuple[str, nn.M
             if module is layer:
                 return name, module
         raise MethodError(f"The {type(layer).__name__} given as target_layer is no part of this {classifier.name}.")
+    if not isinstance(layer, str):
+        raise MethodError(f"target_layer={layer!r} must be one layer: its dotted name, or the module itself.")
     if layer not in modules or not layer:
         raise MethodError(f"{classifier.name} has no layer {layer!r}.{nearest(layer, modules)}")
     return layer, modules[layer]

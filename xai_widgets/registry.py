@@ -204,9 +204,9 @@ def _discover() -> None:
     global _discovered
     if _discovered:
         return
-    _discovered = True
     package = importlib.import_module("xai_widgets.methods")
     for found in pkgutil.iter_modules(package.__path__):
         if not found.name.startswith("_"):
             info = importlib.import_module(f"xai_widgets.methods.{found.name}").INFO
             _registered[info.name] = info
+    _discovered = True

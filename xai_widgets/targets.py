@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,9 +34,23 @@ class Target:
     def of(self, rows: Any) -> Any:
         """Read it off answers of shape (B, C), array or tensor, as (B,)."""
         if self.function is not None:
-            return self.function(rows)
+            return self._own(rows)
         chosen = rows[:, self.index]
         return chosen if self.rather_than is None else chosen - rows[:, self.rather_than]
+
+    def _own(self, rows: Any) -> Any:
+        cause = None
+        try:
+            values = self.function(rows)
+            trouble = "" if tuple(values.shape) == (len(rows),) else f"gave shape {tuple(values.shape)}"
+        except Exception as error:  # noqa: BLE001 - a callable of the user's may raise anything
+            trouble, cause = f"raised {type(error).__name__}: {error}", error
+        if trouble:
+            raise TargetError(
+                f"target={self.name} {trouble}. It gets a batch of answers, here of shape {tuple(rows.shape)}, and must "
+                "give one number each: target=lambda rows: rows[:, 3] - rows[:, 5]"
+            ) from cause
+        return values
 
     @property
     def key(self) -> int | list[int] | None:
@@ -64,6 +78,8 @@ def check_names(class_names: Sequence[str] | Mapping[int, str] | None, n_classes
                 + (f"; there is none for {missing}." if missing else f", 0 to {n_classes - 1}.")
             )
         class_names = [by_index[i] for i in range(n_classes)]
+    if not isinstance(class_names, Iterable):
+        raise TargetError(f"class_names={class_names!r} must be a list of {n_classes} names.")
     names = tuple(str(name) for name in class_names)
     if len(names) != n_classes:
         raise TargetError(

@@ -19,7 +19,6 @@ def gradcam(problem: Problem, *, target_layer: Any = None) -> Steps:
 
     Proof: equals pytorch-grad-cam before its min-max to 1e-5 (tests/test_methods.py).
     """
-    import torch
     from torch.nn import functional
 
     from xai_widgets.classifiers import captured
@@ -41,9 +40,7 @@ def gradcam(problem: Problem, *, target_layer: Any = None) -> Steps:
                 f"The layer {name!r} returns shape {tuple(activations.shape)}; a map needs (1, channels, height, "
                 "width). Choose an earlier layer: target_layer=…"
             )
-        (gradient,) = torch.autograd.grad(score, activations, allow_unused=True)
-    if gradient is None:
-        raise MethodError(f"The answer does not depend on the layer {name!r}. Choose another: target_layer=…")
+        gradient = classifier.gradient(score, activations, f"the layer {name!r}")
     weights = gradient.float().mean((2, 3), keepdim=True)
     raw = (weights * activations.detach().float()).sum(1, keepdim=True).relu()
     enlarged = functional.interpolate(raw, problem.view.shape, mode="bilinear", align_corners=False)

@@ -16,11 +16,9 @@ def saliency(problem: Problem) -> Steps:
 
     Proof: on a linear model it is ``max_c |w_c|`` (tests/test_methods.py).
     """
-    import torch
-
     with problem.classifier.differentiable(problem.inputs) as (leaf, forward):
         score = problem.target.of(forward(leaf[None], problem.space)).sum()
-        (gradient,) = torch.autograd.grad(score, leaf)
+        gradient = problem.classifier.gradient(score, leaf, "its input")
     values = gradient.abs().amax(0).float().cpu().numpy().astype(np.float32)
     yield Estimate(values=values, n_forward=1)
 

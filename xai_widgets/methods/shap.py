@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,6 @@ class _Plan:
     """
 
     def __init__(self, n_segments: int, n_samples: int, seed: int) -> None:
-        import warnings
-
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numba and matplotlib speak up when shap is imported
             import shap
@@ -57,7 +56,9 @@ class _Plan:
         explainer.kernelWeights = weights
         explainer.ey = scores[rows][:, None]
         explainer.fx, explainer.fnull = np.array([whole]), np.array([empty])
-        return explainer.solve(1.0, 0)[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it calls a fit of too few coalitions singular; `_estimate` says so better
+            return explainer.solve(1.0, 0)[0]
 
 
 def _n_coalitions(n_segments: int, size: int) -> int:
@@ -99,8 +100,11 @@ def shap(problem: Problem, *, n_samples: int | None = None) -> Steps:
 def _estimate(plan: Any, scores: np.ndarray, done: int, total: int, empty: float, whole: float) -> Estimate:
     rows = np.arange(done)
     values = plan.solve(rows, scores, empty, whole)
-    errors = None
-    if done == len(plan.masks):
+    n_segments, asked = plan.masks.shape[1], len(plan.masks)
+    errors, notes = None, ()
+    if plan.drawn.any() and asked < 3 * n_segments:
+        notes = (f"{asked + 2} samples are too few for {n_segments} regions; take {3 * n_segments + 2} or more.",)
+    elif done == asked:
         errors = _jackknife(plan, scores, empty, whole)
     gap = abs(float(values.sum()) - (whole - empty))
     return Estimate(
@@ -110,6 +114,7 @@ def _estimate(plan: Any, scores: np.ndarray, done: int, total: int, empty: float
         total=total,
         n_forward=done + 2,
         checks={"completeness_gap": (gap, "holds by construction" if plan.drawn.any() else "exact")},
+        warnings=notes,
     )
 
 
@@ -118,12 +123,14 @@ def _jackknife(plan: Any, scores: np.ndarray, empty: float, whole: float) -> np.
     n_segments = plan.masks.shape[1]
     if len(drawn) == 0:
         return np.zeros(n_segments)
-    # Drawn coalitions come as mask and complement, side by side: a pair stays in one block.
-    block = (np.arange(len(drawn)) // 2) % _GROUPS
+    # A drawn coalition and its complement come side by side and stay in one block: their errors cancel, and a jackknife
+    # that tears them apart is twice too large. Coalitions of half the regions come alone.
+    first = np.append(True, (plan.masks[drawn[1:]] == plan.masks[drawn[:-1]]).any(1))
+    pair = np.cumsum(first) - 1
     left_out = np.stack(
         [
-            plan.solve(np.setdiff1d(np.arange(len(scores)), drawn[block == group]), scores, empty, whole)
-            for group in range(_GROUPS)
+            plan.solve(np.setdiff1d(np.arange(len(scores)), drawn[pair % _GROUPS == block]), scores, empty, whole)
+            for block in range(_GROUPS)
         ]
     )
     return np.sqrt((_GROUPS - 1) / _GROUPS * ((left_out - left_out.mean(0)) ** 2).sum(0))

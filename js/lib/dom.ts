@@ -1,0 +1,98 @@
+/** Elements in one call. Strings always become text, never markup. */
+
+type Child = Node | string | number | null | undefined | false;
+type Props = Record<string, unknown>;
+
+export function el<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  props: Props = {},
+  ...children: (Child | Child[])[]
+): HTMLElementTagNameMap[K] {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(props)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (key === "class") node.className = String(value);
+    else if (typeof value === "function" || (key in node && key !== "list" && key !== "style")) {
+      (node as unknown as Props)[key] = value;
+    } else node.setAttribute(key, value === true ? "" : String(value));
+  }
+  node.append(
+    ...children
+      .flat()
+      .filter((c): c is Node | string | number => c !== null && c !== undefined && c !== false)
+      .map((c) => (typeof c === "number" ? String(c) : c)),
+  );
+  return node;
+}
+
+/** Shapes on a 16-pixel square, stroked in the colour of the text around them. */
+const SHAPES = {
+  chevron: "M4 6l4 4 4-4",
+  right: "M6 4l4 4-4 4",
+  stop: "M4.5 4.5h7v7h-7z",
+  help: "M14 8A6 6 0 1 1 2 8a6 6 0 0 1 12 0M6.3 6.4a1.7 1.7 0 1 1 2.5 1.5c-.6.3-.8.6-.8 1.3M8 11.4v.1",
+  info: "M13.5 8a5.500 5.500 0 1 1-11 0 5.500 5.500 0 0 1 11 0M8 7.400v3.200M8 5.200v.1",
+  undo: "M5.500 3L2.500 6l3 3M2.500 6h7a3.800 3.800 0 0 1 0 7.500H6",
+  redo: "M10.500 3l3 3-3 3M13.500 6h-7a3.800 3.800 0 0 0 0 7.500H10",
+  reset: "M3 8a5 5 0 1 0 1.600-3.700L3 5.800M3 2.600v3.200h3.200",
+  check: "M3.500 8.500l3 3 6-7",
+  close: "M4 4l8 8M12 4l-8 8",
+  warn: "M8 2.500l6 11H2zM8 6.500v3M8 11.600v.1",
+  ban: "M13.500 8a5.500 5.500 0 1 1-11 0 5.500 5.500 0 0 1 11 0M4.100 4.100l7.800 7.800",
+  question: "M5.600 5.800A2.400 2.400 0 1 1 9 8c-.8.400-1 .9-1 1.700M8 12.400v.1",
+  region: "M2.500 6.500L7 2.500l6.500 3-1.500 7-7 1zM7 2.500L8 8l5.500-2.500M8 8l-3 5.500",
+  trash: "M3 4.500h10M6.500 4.500v-2h3v2M4.500 4.500l.6 9h5.800l.6-9",
+} as const;
+
+export type IconName = keyof typeof SHAPES;
+
+export function icon(name: IconName): SVGSVGElement {
+  const ns = "http://www.w3.org/2000/svg";
+  const svg = document.createElementNS(ns, "svg");
+  const path = document.createElementNS(ns, "path");
+  svg.setAttribute("viewBox", "0 0 16 16");
+  svg.setAttribute("class", "i");
+  svg.setAttribute("aria-hidden", "true");
+  path.setAttribute("d", SHAPES[name]);
+  if (name === "stop") path.setAttribute("fill", "currentColor");
+  svg.append(path);
+  return svg;
+}
+
+/** A group of radio buttons that looks like one control; returns the element and a function that sets the choice. */
+export function segmented<T extends string | number>(
+  label: string,
+  name: string,
+  options: { value: T; label: string; icon?: IconName; count?: HTMLElement }[],
+  choose: (value: T) => void,
+): { node: HTMLElement; set(value: T | null): void } {
+  const inputs = new Map<T, HTMLInputElement>();
+  const node = el(
+    "div",
+    { class: "seg", role: "radiogroup", "aria-label": label },
+    options.map((option) => {
+      const input = el("input", { type: "radio", name, onchange: () => choose(option.value) });
+      input.value = String(option.value);
+      inputs.set(option.value, input);
+      return el("label", {}, input, option.icon && icon(option.icon), option.label, option.count);
+    }),
+  );
+  return {
+    node,
+    set(value) {
+      for (const [key, input] of inputs) input.checked = key === value;
+    },
+  };
+}
+
+/** A canvas of its own, for layers that are painted once and drawn often. */
+export function layer(width: number, height: number): HTMLCanvasElement {
+  const canvas = document.createElement("canvas");
+  canvas.width = width;
+  canvas.height = height;
+  return canvas;
+}
+
+export function context(canvas: HTMLCanvasElement): CanvasRenderingContext2D {
+  return canvas.getContext("2d") as CanvasRenderingContext2D;
+}

@@ -1,0 +1,96 @@
+/** The first line, one sentence: why this class, according to which method; and what is going on. */
+import { el, icon } from "../lib/dom.ts";
+import { percent } from "../lib/format.ts";
+import type { Store } from "../store.ts";
+import { words } from "../words.ts";
+import { fillClasses, fillMethods } from "./menus.ts";
+import type { Popovers } from "./popover.ts";
+
+export function bar(store: Store, popovers: Popovers, help: () => void): HTMLElement[] {
+  const name = el("b");
+  const chance = el("span", { class: "p" });
+  const method = el("b");
+  const run = el("span", { class: "txt" });
+  const kernelWord = el("span", { class: "t" });
+  const pick = (key: string, value: HTMLElement, rest: HTMLElement | null): HTMLButtonElement =>
+    el(
+      "button",
+      { class: "pick", type: "button", "aria-haspopup": "dialog", "aria-expanded": "false" },
+      el("span", { class: "k" }, key),
+      value,
+      rest,
+      icon("chevron"),
+    );
+  const classes = pick(words.why, name, chance);
+  const methods = pick(words.accordingTo, method, null);
+  classes.onclick = () => popovers.toggle(classes, words.classes, (n) => fillClasses(store, popovers, n), "menu");
+  methods.onclick = () => popovers.toggle(methods, words.methods, (n) => fillMethods(store, popovers, n), "menu");
+  const stop = el(
+    "button",
+    { class: "stop", type: "button", onclick: () => void store.host.request("stop") },
+    icon("stop"),
+    words.stop,
+  );
+  const kernel = el(
+    "button",
+    { class: "kern", type: "button", "aria-haspopup": "dialog", "aria-expanded": "false" },
+    el("i", { class: "dot" }),
+    kernelWord,
+  );
+  kernel.onclick = () => {
+    const [, title, text] = words.kernel[store.ui.kernel];
+    popovers.toggle(kernel, title, (n) => n.append(el("h4", {}, title), el("p", {}, text)));
+  };
+  const running = el("div", { class: "run", role: "status" }, run, stop);
+  const helpButton = el(
+    "button",
+    { class: "ib", type: "button", "aria-label": words.help, title: `${words.help} (?)`, onclick: help },
+    icon("help"),
+  );
+  const strip = el("i");
+  const progress = el(
+    "div",
+    { class: "strip", role: "progressbar", "aria-label": words.asking, "aria-valuemin": "0", "aria-valuemax": "100" },
+    strip,
+  );
+
+  store.on(["heat", "answer", "status"], () => {
+    const [target] = store.target;
+    const { now, before } = store;
+    name.textContent = `${store.targetName}?`;
+    name.title = store.targetName;
+    const changed = store.off.length > 0 && !store.asking;
+    chance.replaceChildren(
+      ...(target < 0 || !now.length
+        ? []
+        : [
+            ...(changed ? [el("span", { class: "from" }, `${percent(before[target] ?? 0)} → `)] : []),
+            percent(now[target] ?? 0),
+          ]),
+    );
+    const heat = store.host.get("heat");
+    const chosen = store.host.get("methods").find((row) => row.name === store.host.get("method"));
+    method.textContent = chosen?.label ?? heat.label ?? store.host.get("method");
+
+    const status = store.host.get("status");
+    const { done, total, left } = store.host.get("progress");
+    const isRunning = status === "running";
+    stop.hidden = !isRunning;
+    progress.hidden = !isRunning;
+    running.classList.toggle("on", isRunning || status === "stopped");
+    const share = total ? (done / total) * 100 : 0;
+    strip.style.width = `${share}%`;
+    progress.setAttribute("aria-valuenow", String(Math.round(share)));
+    if (isRunning) run.textContent = words.running(done, total, left);
+    else if (status === "stopped") run.textContent = words.stopped(done, total);
+    else if (status === "failed") run.textContent = words.failed;
+    else run.textContent = heat.label ? words.spent(heat.n_forward ?? 0, heat.seconds ?? 0) : "";
+  });
+  store.on(["status"], () => {
+    const state = store.ui.kernel;
+    kernel.dataset.s = state;
+    kernelWord.textContent = words.kernel[state][0];
+    kernel.setAttribute("aria-label", words.kernel[state][1]);
+  });
+  return [el("header", { class: "bar" }, classes, methods, running, kernel, helpButton), progress];
+}

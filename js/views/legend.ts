@@ -1,0 +1,127 @@
+/** The colour bar with real numbers, and the map in a sentence. */
+
+import { css } from "../lib/color.ts";
+import { context, el } from "../lib/dom.ts";
+import type { Evidence } from "../lib/evidence.ts";
+import { clamp } from "../lib/format.ts";
+import { summarise } from "../lib/summary.ts";
+import type { Store } from "../store.ts";
+import { words } from "../words.ts";
+
+const HEIGHT = 12;
+
+export function legend(store: Store): { nodes: HTMLElement[] } {
+  const canvas = el("canvas");
+  const mark = el("span", { class: "mark", hidden: true });
+  const grip = el("button", {
+    class: "grip",
+    type: "button",
+    role: "slider",
+    "aria-label": words.rangeEnd,
+    title: words.rangeHint,
+  });
+  const ramp = el("div", { class: "ramp" }, canvas, mark, grip);
+  const ticks = el("div", { class: "ticks" });
+  const left = el("span");
+  const unit = el("span", { class: "u" });
+  const right = el("span");
+  const box = el("div", { class: "cbar" }, ramp, ticks, el("div", { class: "ends" }, left, unit, right));
+  const sentence = el("p", { class: "sum" });
+  const extra = el("p", { class: "sum warnline" });
+
+  /** Where a value stands along the bar, 0 … 1. */
+  const position = (e: Evidence, v: number): number =>
+    e.signed ? clamp((v / (e.high || 1) + 1) / 2, 0, 1) : clamp((v - e.low) / (e.high - e.low || 1), 0, 1);
+
+  const drawRamp = (e: Evidence): void => {
+    const width = Math.max(2, Math.round((canvas.clientWidth || 300) * devicePixelRatio));
+    canvas.width = width;
+    canvas.height = HEIGHT * devicePixelRatio;
+    const g = context(canvas);
+    const { ramp: colours, ui } = store;
+    const cut = e.cut(store.host.get("threshold"));
+    const sign = store.host.get("sign");
+    const opacity = ui.view === "heat" ? Math.max(0.35, store.host.get("opacity")) : 1;
+    g.fillStyle = "#8f8f8f";
+    g.fillRect(0, 0, width, canvas.height);
+    for (let x = 0; x < width; x++) {
+      const share = (x + 0.5) / width;
+      const v = e.signed ? (2 * share - 1) * e.high : e.low + share * (e.high - e.low);
+      if (!e.shown(v, cut, sign)) continue;
+      const level = e.level(v, ui.range ?? e.high);
+      const t = sign === "size" ? Math.abs(level) : level;
+      g.fillStyle = css(colours.color(t), colours.alpha(t) * opacity);
+      g.fillRect(x, 0, 1, canvas.height);
+    }
+  };
+
+  const setRange = (share: number): void => {
+    const e = store.evidence;
+    if (!e) return;
+    const f = clamp(share, e.signed ? 0.53 : 0.05, 1);
+    store.ui.range = f > 0.995 ? null : e.signed ? (2 * f - 1) * e.high : e.low + f * (e.high - e.low);
+    store.touch("looks");
+  };
+  const follow = (event: PointerEvent): void => {
+    if (!grip.hasPointerCapture(event.pointerId)) return;
+    const at = ramp.getBoundingClientRect();
+    setRange((event.clientX - at.left) / at.width);
+  };
+  grip.addEventListener("pointerdown", (event) => grip.setPointerCapture(event.pointerId));
+  grip.addEventListener("pointermove", follow);
+  grip.addEventListener("dblclick", () => setRange(1));
+  grip.addEventListener("keydown", (event) => {
+    const by = event.key === "ArrowLeft" ? -0.02 : event.key === "ArrowRight" ? 0.02 : 0;
+    const e = store.evidence;
+    if (!by || !e) return;
+    setRange(position(e, store.ui.range ?? e.high) + by);
+    event.preventDefault();
+    event.stopPropagation();
+  });
+
+  const paint = (): void => {
+    const e = store.evidence;
+    box.hidden = !e || e.empty;
+    if (!e || e.empty) return;
+    drawRamp(e);
+    const shares = e.signed ? [0, 0.25, 0.5, 0.75, 1] : [0, 0.5, 1];
+    ticks.replaceChildren(
+      ...shares.map((s) => {
+        const v = e.signed ? (2 * s - 1) * e.high : e.low + s * (e.high - e.low);
+        return el(
+          "span",
+          { class: s === 0 ? "a" : s === 1 ? "z" : "", style: `left:${s * 100}%` },
+          v === 0 ? "0" : e.text(v),
+        );
+      }),
+    );
+    const name = store.targetName;
+    left.textContent = e.signed ? words.against(name) : words.weak;
+    right.textContent = e.signed ? words.for(name) : words.strong;
+    unit.textContent = words.scale[e.heat.unit];
+    const end = store.ui.range ?? e.high;
+    grip.style.left = `${position(e, end) * 100}%`;
+    grip.setAttribute("aria-valuenow", String(end));
+    grip.setAttribute("aria-valuemin", String(e.low));
+    grip.setAttribute("aria-valuemax", String(e.high));
+    grip.setAttribute("aria-valuetext", `${e.text(end)} ${words.unit[e.heat.unit]}`);
+  };
+  store.on(["heat", "looks", "picture"], paint);
+  store.on(["point", "heat"], () => {
+    const e = store.evidence;
+    const r = store.ui.hover;
+    mark.hidden = !e || r < 0;
+    if (e && r >= 0) mark.style.left = `${position(e, e.value(r)) * 100}%`;
+  });
+  store.on(["heat", "picture"], () => {
+    const e = store.evidence;
+    const { places, width, height } = store.regions;
+    sentence.textContent = e && places.length ? summarise(e, store.targetName, places, width, height) : "";
+    extra.textContent = e?.heat.note ?? "";
+    extra.hidden = !extra.textContent;
+  });
+  const observer = new ResizeObserver(() => store.touch("looks"));
+  observer.observe(ramp);
+  store.signal.addEventListener("abort", () => observer.disconnect());
+  return { nodes: [box, sentence, extra] };
+}

@@ -1,0 +1,214 @@
+/** The picture: photo, heat, regions, marks, drawn at the screen's own resolution. */
+import { context, el, icon, layer } from "../lib/dom.ts";
+import type { Verdict } from "../protocol.ts";
+import type { Store } from "../store.ts";
+import { words } from "../words.ts";
+import { Layers } from "./layers.ts";
+import { pointer } from "./pointer.ts";
+import { tooltip } from "./tooltip.ts";
+
+const MAX_HEIGHT = 640;
+/** Hues of judgement are none of the heat's. */
+const MARK: Record<Verdict, string> = { mattered: "#00a37a", must_not_matter: "#d6008f", unsure: "#8a8a8a" };
+
+export function picture(store: Store, root: HTMLElement, uid: string): { nodes: HTMLElement[]; layers: Layers } {
+  const layers = new Layers(store);
+  const canvas = el("canvas");
+  const badge = el("div", { class: "badge", hidden: true });
+  const waiting = el("div", { class: "hint on" });
+  const stage = el(
+    "div",
+    {
+      class: "stage",
+      tabIndex: 0,
+      role: "application",
+      "aria-label": words.picture,
+      "aria-describedby": `${uid}-keys`,
+      "data-testid": "xw-canvas",
+    },
+    canvas,
+    badge,
+    waiting,
+  );
+  const keys = el("span", { class: "vh", id: `${uid}-keys` }, words.pictureKeys);
+  const hatch = layer(8, 8);
+  const scratch = layer(1, 1);
+
+  const draw = (): void => {
+    const { photo, grey } = layers;
+    const cssWidth = stage.clientWidth;
+    if (!photo || !grey || !cssWidth) return;
+    const ratio = devicePixelRatio || 1;
+    const width = Math.round(cssWidth * ratio);
+    const height = Math.round(stage.clientHeight * ratio);
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    const g = context(canvas);
+    const scale = width / layers.width;
+    const { ui } = store;
+    const view = ui.peek ? "photo" : ui.view;
+    const smooth = !(layers.tiny && scale >= 6);
+    const spread = (image: CanvasImageSource): void => g.drawImage(image, 0, 0, width, height);
+    const line = (path: Path2D, size: number, colour: string, dash: number[] = []): void => {
+      g.save();
+      g.scale(width / layers.width, height / layers.height);
+      g.lineJoin = "round";
+      g.lineWidth = (size * ratio) / scale;
+      g.strokeStyle = colour;
+      g.setLineDash(dash.map((d) => (d * ratio) / scale));
+      g.stroke(path);
+      g.restore();
+    };
+    const within = (path: Path2D, paint: () => void): void => {
+      g.save();
+      g.scale(width / layers.width, height / layers.height);
+      g.clip(path, "evenodd");
+      g.setTransform(1, 0, 0, 1, 0, 0);
+      paint();
+      g.restore();
+    };
+    const stripes = (pattern: CanvasPattern | null): void => {
+      if (!pattern) return;
+      g.fillStyle = pattern;
+      g.fillRect(0, 0, width, height);
+    };
+
+    g.setTransform(1, 0, 0, 1, 0, 0);
+    g.clearRect(0, 0, width, height);
+    g.imageSmoothingEnabled = smooth;
+    g.imageSmoothingQuality = "high";
+    const evidence = store.evidence;
+    const heated = view === "heat" && evidence && !evidence.empty;
+    spread(heated ? grey : photo);
+    if (heated) {
+      g.globalAlpha = store.host.get("opacity");
+      spread(layers.heat);
+      g.globalAlpha = 1;
+    }
+    if (view === "evidence" && evidence) {
+      // Everything is covered but the places that speak for the class.
+      Object.assign(scratch, { width, height });
+      const cover = context(scratch);
+      cover.fillStyle = root.dataset.theme === "dark" ? "#2c2c2c" : "#dcdcdc";
+      cover.fillRect(0, 0, width, height);
+      cover.globalCompositeOperation = "destination-out";
+      cover.imageSmoothingEnabled = smooth;
+      cover.drawImage(layers.evidence, 0, 0, width, height);
+      spread(scratch);
+    }
+    const off = store.off;
+    if (off.length) {
+      const outline = layers.path(off);
+      spread(layers.switched);
+      within(outline, () => stripes(hatching(hatch, g, ratio)));
+      line(outline, 2.5, "rgba(0,0,0,.25)");
+      line(outline, 1, "rgba(255,255,255,.8)");
+    }
+    if (ui.outlines) {
+      const all = Array.from({ length: store.regions.count }, (_, r) => layers.path([r]));
+      for (const path of all) line(path, 2, "rgba(0,0,0,.28)");
+      for (const path of all) line(path, 1, "rgba(255,255,255,.85)");
+    }
+    const mark = (verdict: Verdict, regions: number[], solid: boolean): void => {
+      const path = layers.path(regions);
+      g.globalAlpha = verdict === "unsure" ? 0.16 : 0.24;
+      within(path, () => {
+        g.fillStyle = MARK[verdict];
+        g.fillRect(0, 0, width, height);
+      });
+      g.globalAlpha = 1;
+      line(path, 3.5, "rgba(255,255,255,.9)");
+      line(path, 2, MARK[verdict], solid ? [] : [5, 4]);
+    };
+    if (view !== "photo" || ui.marking) {
+      for (const [verdict, regions] of stored(store)) mark(verdict, regions, true);
+      if (ui.marked.size)
+        mark(
+          ui.verdict,
+          [...ui.marked].sort((a, b) => a - b),
+          false,
+        );
+    }
+    const focused = stage.matches(":focus") ? ui.focus : -1;
+    for (const r of new Set([ui.hover, focused])) {
+      if (r < 0) continue;
+      line(layers.path([r]), 4, "rgba(0,0,0,.55)");
+      line(layers.path([r]), 2, "#fff");
+    }
+    root.dataset.ready = "1";
+  };
+
+  const size = (): void => {
+    const { width = 1, height = 1 } = store.host.get("picture");
+    stage.style.aspectRatio = `${width} / ${height}`;
+    // A tall picture is narrowed rather than cut, so that its proportions stay.
+    stage.style.maxWidth = `${(MAX_HEIGHT * width) / height}px`;
+  };
+  store.on(["picture"], () => {
+    size();
+    void layers.decode().then((fresh) => {
+      if (fresh) store.touch("heat", "answer", "looks");
+    });
+  });
+  store.on(["heat", "looks", "answer"], () => {
+    layers.paintHeat();
+    layers.paintSwitched();
+  });
+  store.on(["heat", "looks", "answer", "point", "marks", "picture"], draw);
+  store.on(["heat", "status"], () => {
+    const missing = !store.evidence && store.host.get("status") === "running";
+    waiting.hidden = !missing;
+    waiting.textContent = words.waiting;
+    stage.setAttribute("aria-label", words.pictureWith(store.regions.count, store.targetName));
+  });
+  store.on(["marks"], () => {
+    const { marking, verdict } = store.ui;
+    badge.hidden = !marking;
+    stage.classList.toggle("draw", marking);
+    const done = el("button", { type: "button", tabIndex: -1 }, words.done, " ", el("kbd", {}, "Esc"));
+    done.onclick = () => {
+      store.ui.marking = false;
+      store.touch("marks");
+    };
+    badge.replaceChildren(icon("region"), el("span", {}, words.marking(verdict)), done);
+  });
+  const observer = new ResizeObserver(draw);
+  observer.observe(stage);
+  store.signal.addEventListener("abort", () => observer.disconnect());
+  pointer(store, stage, layers, tooltip(store, root));
+  return { nodes: [stage, keys], layers };
+}
+
+/** Diagonal lines in screen pixels, light and dark, so that they are seen on any photo. */
+function hatching(tile: HTMLCanvasElement, g: CanvasRenderingContext2D, ratio: number): CanvasPattern | null {
+  const side = Math.round(7 * ratio);
+  tile.width = side;
+  tile.height = side;
+  const t = context(tile);
+  t.lineWidth = ratio;
+  for (const [colour, shift] of [
+    ["rgba(255,255,255,.38)", 0],
+    ["rgba(0,0,0,.24)", ratio],
+  ] as const) {
+    t.strokeStyle = colour;
+    t.beginPath();
+    for (const k of [-side, 0, side]) {
+      t.moveTo(k + shift, side);
+      t.lineTo(k + side + shift, 0);
+    }
+    t.stroke();
+  }
+  return g.createPattern(tile, "repeat");
+}
+
+/** The newest stored verdict of each region, gathered by verdict. */
+export function stored(store: Store): Map<Verdict, number[]> {
+  const newest = new Map<number, Verdict>();
+  for (const { verdict, regions } of store.host.get("feedback")) {
+    if (verdict) for (const r of regions) newest.set(r, verdict as Verdict);
+  }
+  const gathered = new Map<Verdict, number[]>();
+  for (const [r, verdict] of [...newest].sort((a, b) => a[0] - b[0])) {
+    if (r < store.regions.count) gathered.set(verdict, [...(gathered.get(verdict) ?? []), r]);
+  }
+  return gathered;
+}

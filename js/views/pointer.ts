@@ -1,0 +1,120 @@
+/** Pointing at and clicking on the picture, by pointer and by keyboard. */
+import { neighbour, placeWord } from "../lib/geometry.ts";
+import type { Store } from "../store.ts";
+import { words } from "../words.ts";
+import type { Layers } from "./layers.ts";
+import type { Tip } from "./tooltip.ts";
+
+/** A press that moves further than this, in screen pixels, is no click. */
+const SLACK = 5;
+
+export function pointer(store: Store, stage: HTMLElement, layers: Layers, tip: Tip): void {
+  const { signal } = store;
+  let pressed: { x: number; y: number } | null = null;
+
+  const under = (event: PointerEvent): number => {
+    const box = stage.getBoundingClientRect();
+    const x = Math.floor(((event.clientX - box.left) / box.width) * layers.width);
+    const y = Math.floor(((event.clientY - box.top) / box.height) * layers.height);
+    if (!layers.ready || x < 0 || y < 0 || x >= layers.width || y >= layers.height) return -1;
+    return store.regions.labels[y * layers.width + x] ?? -1;
+  };
+  const act = (r: number): void => {
+    if (store.ui.marking) toggleMark(store, r);
+    else store.toggle(r);
+  };
+
+  stage.addEventListener(
+    "pointermove",
+    (event) => {
+      const r = under(event);
+      store.point(r);
+      tip(event.pointerType === "touch" ? -1 : r, event.clientX, event.clientY);
+    },
+    { signal },
+  );
+  stage.addEventListener(
+    "pointerleave",
+    () => {
+      store.point(-1);
+      tip(-1);
+    },
+    { signal },
+  );
+  stage.addEventListener(
+    "pointerdown",
+    (event) => {
+      const onPicture = event.button === 0 && !(event.target as Element).closest(".badge");
+      pressed = onPicture ? { x: event.clientX, y: event.clientY } : null;
+    },
+    { signal },
+  );
+  stage.addEventListener(
+    "pointerup",
+    (event) => {
+      const still = pressed && Math.hypot(event.clientX - pressed.x, event.clientY - pressed.y) <= SLACK;
+      pressed = null;
+      const r = under(event);
+      if (!still || r < 0) return;
+      store.focus(r);
+      act(r);
+      if (event.pointerType !== "touch") tip(r, event.clientX, event.clientY);
+    },
+    { signal },
+  );
+  stage.addEventListener("focus", () => store.touch("point"), { signal });
+  stage.addEventListener(
+    "blur",
+    () => {
+      tip(-1);
+      store.touch("point");
+    },
+    { signal },
+  );
+  stage.addEventListener(
+    "keydown",
+    (event) => {
+      const { focus } = store.ui;
+      const way = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] }[event.key];
+      const first = store.evidence?.order[0] ?? 0;
+      if (way) {
+        const next = focus < 0 ? first : neighbour(store.regions.places, focus, way[0] as number, way[1] as number);
+        if (next >= 0) store.focus(next);
+      } else if (event.key === " " || event.key === "Enter") {
+        if (focus < 0) store.focus(first);
+        act(store.ui.focus);
+      } else return;
+      event.preventDefault();
+      showFocused(store, stage, layers, tip);
+    },
+    { signal },
+  );
+}
+
+function showFocused(store: Store, stage: HTMLElement, layers: Layers, tip: Tip): void {
+  const r = store.ui.focus;
+  const place = store.regions.places[r];
+  if (!place) return;
+  sayRegion(store, r);
+  const box = stage.getBoundingClientRect();
+  const scale = box.width / layers.width;
+  tip(r, box.left + place.x * scale, box.top + place.y * scale, true);
+}
+
+/** Tell a screen reader about a region. */
+export function sayRegion(store: Store, r: number): void {
+  const e = store.evidence;
+  const { places, width, height } = store.regions;
+  const place = places[r];
+  if (!place || !e) return;
+  const where = placeWord(place, width, height);
+  store.say(words.sayRegion(r, e.text(e.value(r)), e.rank[r] ?? 0, e.order.length, where, store.isOff(r)));
+}
+
+/** Mark a region for the judgement, or take its mark away. */
+export function toggleMark(store: Store, r: number): void {
+  const { marked } = store.ui;
+  if (!marked.delete(r)) marked.add(r);
+  store.ui.saving = { state: "none" };
+  store.touch("marks");
+}

@@ -1,0 +1,104 @@
+/** What the model says: one large number, and a row for each likely class, original beside now. */
+import { el } from "../lib/dom.ts";
+import { clamp, percent, signed } from "../lib/format.ts";
+import type { Store } from "../store.ts";
+import { words } from "../words.ts";
+
+const ROWS = 6;
+
+export function prediction(store: Store): HTMLElement {
+  const note = el("span", { class: "muted" });
+  const hero = el("div", { class: "hero", "data-testid": "xw-hero" });
+  const rows = el("div");
+  const node = el(
+    "section",
+    { class: "pred", "aria-label": words.prediction },
+    el("div", { class: "hd" }, el("h3", {}, words.prediction), note),
+    hero,
+    rows,
+    el(
+      "div",
+      { class: "key" },
+      el("span", {}, el("i", { class: "n" }), words.now),
+      el("span", {}, el("i"), words.original),
+    ),
+  );
+
+  store.on(["answer", "heat"], () => {
+    const { before, now, asking } = store;
+    if (!before.length) return;
+    const [target] = store.target;
+    const off = store.off.length;
+    const lead = indexOfMost(now);
+    node.classList.toggle("asking", asking);
+
+    const explained = target >= 0 ? target : indexOfMost(before);
+    const was = before[explained] ?? 0;
+    const is = now[explained] ?? 0;
+    const overtaken = !asking && target >= 0 && lead !== indexOfMost(before);
+    note.classList.toggle("flip", overtaken);
+    note.textContent = asking
+      ? words.asking
+      : overtaken
+        ? words.leads(store.className(lead))
+        : off
+          ? words.withOff(off)
+          : words.asItIs;
+    const beside = asking ? words.beforeLast : off ? words.from(percent(was)) : store.className(explained);
+    hero.replaceChildren(
+      el("span", { class: "n" }, percent(is)),
+      el("span", { class: "was", title: beside }, beside),
+      ...(off && !asking ? [el("span", { class: "dl" }, words.points(signed((is - was) * 100)))] : []),
+    );
+
+    const likely = Array.from(before.keys()).sort((a, b) => (before[b] as number) - (before[a] as number));
+    const shown = [...new Set([...likely.slice(0, ROWS), explained, lead])];
+    const most = Math.max(...shown.map((i) => Math.max(before[i] as number, now[i] as number)), 1e-9);
+    const open = store.ui.tests[0];
+    const expected = asking && open?.measured === null ? clamp(is + open.predicted / 100, 0, 1) : null;
+    rows.replaceChildren(
+      ...shown.map((i) => {
+        const [p, q] = [before[i] as number, now[i] as number];
+        const name = store.className(i);
+        const current = i === target;
+        const change = (q - p) * 100;
+        const row = el(
+          "button",
+          {
+            class: `prow${current ? " cur" : ""}`,
+            type: "button",
+            title: current ? words.thisClass : words.explainClass(name),
+            "aria-current": current ? "true" : null,
+          },
+          el("span", { class: "nm" }, name),
+          el(
+            "span",
+            { class: "tr" },
+            el("i", { class: "gh", style: `width:${(p / most) * 100}%` }),
+            el("i", { class: "nw", style: `width:${(q / most) * 100}%` }),
+            current && expected !== null
+              ? el("i", { class: "ex", style: `left:${Math.min(100, (expected / most) * 100)}%`, title: words.expects })
+              : null,
+          ),
+          el("span", { class: "pc" }, percent(q)),
+          el("span", { class: `dl${Math.abs(change) < 0.05 ? " same" : ""}` }, off && !asking ? signed(change) : ""),
+          el("span", { class: "vh" }, words.originally(percent(p))),
+        );
+        row.onclick = () => {
+          store.host.set("target", i);
+          store.host.save();
+        };
+        return row;
+      }),
+    );
+  });
+  return node;
+}
+
+function indexOfMost(values: Float32Array): number {
+  let best = 0;
+  values.forEach((v, i) => {
+    if (v > (values[best] as number)) best = i;
+  });
+  return best;
+}

@@ -1,0 +1,232 @@
+/** The list twin of the picture: everything that can be done there by pointing can be done here by name. */
+
+import { css } from "../lib/color.ts";
+import { context, el, icon, layer, segmented } from "../lib/dom.ts";
+import type { Evidence } from "../lib/evidence.ts";
+import type { Store } from "../store.ts";
+import { words } from "../words.ts";
+import type { Layers } from "./layers.ts";
+import { sayRegion, toggleMark } from "./pointer.ts";
+
+const THUMB = 52;
+
+export function regions(store: Store, layers: Layers, uid: string): HTMLElement {
+  const count = el("span", { class: "muted" });
+  const find = el("input", {
+    class: "find",
+    type: "text",
+    inputMode: "numeric",
+    placeholder: words.find,
+    "aria-label": words.findLabel,
+  });
+  const list = el("div", {
+    class: "list",
+    role: "listbox",
+    tabIndex: 0,
+    "aria-multiselectable": "true",
+    "aria-label": words.listLabel,
+  });
+  const button = (shape: "undo" | "redo" | "reset", label: string, key: string, act: () => void): HTMLButtonElement =>
+    el(
+      "button",
+      { class: "ib", type: "button", "aria-label": label, title: `${label} (${key})`, onclick: act },
+      icon(shape),
+    );
+  const undo = button("undo", words.undo, "Z", () => store.travel(-1));
+  const redo = button("redo", words.redo, "Shift Z", () => store.travel(1));
+  const reset = button("reset", words.allOn, "X", () => store.allOn());
+  const counts = { all: el("small"), for: el("small"), against: el("small"), unclear: el("small"), off: el("small") };
+  type Filter = keyof typeof counts;
+  const filter = segmented<Filter>(
+    words.filterLabel,
+    `${uid}-filter`,
+    (Object.keys(counts) as Filter[]).map((value) => ({ value, label: words.filters[value], count: counts[value] })),
+    (value) => {
+      store.ui.filter = value;
+      store.touch("list");
+    },
+  );
+  filter.node.classList.add("flt");
+  let thumbs: HTMLCanvasElement[] = [];
+  let shown: number[] = [];
+
+  const passes = (e: Evidence, r: number, which: Filter): boolean => {
+    if (which === "all") return true;
+    if (which === "off") return store.isOff(r);
+    if (which === "unclear") return e.unclear(r);
+    return !e.unclear(r) && (which === "for" ? e.value(r) > 0 : e.value(r) < 0);
+  };
+
+  const paintList = (): void => {
+    const e = store.evidence;
+    const { history } = { history: store.host.get("history") };
+    const off = store.off.length;
+    count.textContent = words.countOff(off, store.regions.count);
+    undo.disabled = history.at <= 0;
+    redo.disabled = history.at >= history.states.length - 1;
+    reset.disabled = !off;
+    if (!e) return;
+    for (const [which, node] of Object.entries(counts) as [Filter, HTMLElement][]) {
+      node.textContent = which === "all" ? "" : String(e.order.filter((r) => passes(e, r, which)).length);
+      const label = node.parentElement as HTMLElement;
+      label.hidden = (which === "unclear" && !e.errors) || ((which === "for" || which === "against") && !e.signed);
+      if (label.hidden && store.ui.filter === which) store.ui.filter = "all";
+    }
+    filter.set(store.ui.filter);
+    const query = store.ui.find.trim();
+    shown = e.order.filter((r) => passes(e, r, store.ui.filter) && (!query || String(r).startsWith(query)));
+    const top = list.scrollTop;
+    const scale = axis(e);
+    list.replaceChildren(...shown.map((r) => row(store, e, r, scale, thumbs[r], `${uid}-r${r}`)));
+    if (!shown.length) {
+      list.append(el("p", { class: "muted none" }, store.ui.filter === "off" ? words.noneOff : words.noMatch));
+    }
+    list.scrollTop = top;
+    paintPoint();
+  };
+
+  const paintPoint = (): void => {
+    const { hover, focus } = store.ui;
+    for (const node of list.querySelectorAll<HTMLElement>(".row")) {
+      const r = Number(node.dataset.n);
+      node.classList.toggle("hov", r === hover);
+      node.classList.toggle("act", r === focus);
+      node.setAttribute("aria-selected", String(r === focus));
+    }
+    list.setAttribute("aria-activedescendant", shown.includes(focus) ? `${uid}-r${focus}` : "");
+    const row = list.querySelector<HTMLElement>(".row.act");
+    if (!row) return;
+    // Scrolls the list alone; scrollIntoView would move the notebook, too.
+    if (row.offsetTop < list.scrollTop) list.scrollTop = row.offsetTop;
+    const end = row.offsetTop + row.offsetHeight;
+    if (end > list.scrollTop + list.clientHeight) list.scrollTop = end - list.clientHeight;
+  };
+
+  const act = (r: number): void => {
+    if (store.ui.marking) toggleMark(store, r);
+    else store.toggle(r);
+  };
+  const rowOf = (event: Event): number => {
+    const node = (event.target as Element).closest<HTMLElement>(".row");
+    return node ? Number(node.dataset.n) : -1;
+  };
+  list.addEventListener("pointermove", (event) => store.point(rowOf(event)));
+  list.addEventListener("pointerleave", () => store.point(-1));
+  list.addEventListener("click", (event) => {
+    const r = rowOf(event);
+    if (r < 0) return;
+    store.focus(r);
+    act(r);
+  });
+  list.addEventListener("keydown", (event) => {
+    const at = shown.indexOf(store.ui.focus);
+    const last = shown.length - 1;
+    const to = { ArrowDown: Math.min(at + 1, last), ArrowUp: Math.max(at - 1, 0), Home: 0, End: last }[event.key];
+    if (to !== undefined && shown.length) {
+      store.focus(shown[to] as number);
+      sayRegion(store, shown[to] as number);
+    } else if ((event.key === " " || event.key === "Enter") && at >= 0) act(store.ui.focus);
+    else return;
+    event.preventDefault();
+  });
+  find.addEventListener("input", () => {
+    store.ui.find = find.value;
+    store.touch("list");
+  });
+
+  store.on(["picture", "looks"], () => {
+    if (!layers.ready || thumbs.length === store.regions.count) return;
+    thumbs = store.regions.places.map((_, r) => thumbnail(store, layers, r));
+    store.touch("list");
+  });
+  store.on(["picture"], () => {
+    thumbs = [];
+  });
+  store.on(["heat", "answer", "list"], paintList);
+  store.on(["point"], paintPoint);
+  return el(
+    "section",
+    { class: "regs", "aria-label": words.regions },
+    el(
+      "div",
+      { class: "hd" },
+      el("h3", {}, words.regions),
+      count,
+      el("span", { class: "sp" }),
+      find,
+      undo,
+      redo,
+      reset,
+    ),
+    el("div", { class: "tools" }, filter.node),
+    el("div", { class: "listbox" }, list),
+  );
+}
+
+/** A common axis for the bars of all rows, so that switching a filter moves none of them. */
+function axis(e: Evidence): (v: number) => number {
+  let low = 0;
+  let high = 0;
+  for (const r of e.order) {
+    low = Math.min(low, e.value(r) - e.band(r));
+    high = Math.max(high, e.value(r) + e.band(r));
+  }
+  return (v) => (100 * (v - low)) / (high - low || 1);
+}
+
+function row(
+  store: Store,
+  e: Evidence,
+  r: number,
+  x: (v: number) => number,
+  thumb: HTMLCanvasElement | undefined,
+  id: string,
+): HTMLElement {
+  const v = e.value(r);
+  const unclear = e.unclear(r);
+  const level = e.level(v);
+  const band = e.band(r);
+  const colour = e.signed ? Math.sign(level) * Math.max(0.62, Math.abs(level)) : level;
+  return el(
+    "div",
+    {
+      class: `row${unclear ? " unc" : ""}`,
+      role: "option",
+      id,
+      "aria-checked": String(!store.isOff(r)),
+      "aria-selected": "false",
+      "data-n": r,
+    },
+    el("span", { class: "bx" }, icon("check")),
+    thumb ?? el("span"),
+    el("span", { class: "vh" }, "Region "),
+    el("span", { class: "rn" }, r),
+    el(
+      "span",
+      { class: "wb", style: `--z:${x(0)}%` },
+      el("i", {
+        class: unclear ? "un" : "",
+        style: `left:${x(Math.min(0, v))}%;width:${Math.abs(x(v) - x(0))}%;background-color:${css(store.ramp.color(colour))}`,
+      }),
+      band ? el("u", { style: `left:${x(v - band)}%;width:${x(v + band) - x(v - band)}%` }) : null,
+    ),
+    el("span", { class: "rv" }, e.text(v), band ? el("small", {}, ` ±${e.bandText(r)}`) : null),
+    el("span", { class: "vh" }, words.rowExtra(e.rank[r] ?? 0, unclear)),
+  );
+}
+
+/** A cut-out of the region, so that the list can be read without its numbers. */
+function thumbnail(store: Store, layers: Layers, r: number): HTMLCanvasElement {
+  const canvas = layer(THUMB, THUMB);
+  canvas.setAttribute("aria-hidden", "true");
+  const place = store.regions.places[r];
+  if (!place || !layers.photo) return canvas;
+  const g = context(canvas);
+  const side = Math.max(place.x1 - place.x0 + 1, place.y1 - place.y0 + 1);
+  g.translate(THUMB / 2, THUMB / 2);
+  g.scale((THUMB - 2) / side, (THUMB - 2) / side);
+  g.translate(-(place.x0 + place.x1 + 1) / 2, -(place.y0 + place.y1 + 1) / 2);
+  g.clip(layers.path([r]), "evenodd");
+  g.drawImage(layers.photo, 0, 0);
+  return canvas;
+}

@@ -1,0 +1,88 @@
+"""What a switched-off region looks like, and that the model is asked about exactly that."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from models import cnn, photo
+from PIL import Image
+
+import xai_widgets as xw
+from xai_widgets.baselines import BASELINES, WORDS, baseline_picture
+from xai_widgets.images import Preprocess, read, view
+from xai_widgets.segments import segment
+from xai_widgets.session import Session
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+OWN = {
+    **{name: name for name in BASELINES},
+    "picture": photo(seed=5),
+    "PIL": Image.fromarray(photo(seed=6)),
+    "callable": lambda image: image[::-1] * 0.5,
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_switching_off_equals_replacing_pixels_by_hand(name):
+    model = cnn()
+    session = Session(model, photo(), mean=MEAN, std=STD, baseline=OWN[name], n_segments=12)
+    active = np.random.default_rng(0).random(session.n_segments) < 0.5
+    by_hand = session.view.image.copy()
+    off = ~active[session.segments]
+    by_hand[off] = session.off_image[off]
+    assert (by_hand != session.view.image).any()
+    inputs = torch.from_numpy(Preprocess(mean=MEAN, std=STD)(Image.fromarray(by_hand)))
+    with torch.no_grad():
+        expected = model(inputs[None]).softmax(1)[0].numpy()
+    assert np.abs(session.predict(active) - expected).max() < 1e-5
+    assert np.abs(session.predict(active) - session.probabilities).max() > 1e-3
+
+
+def test_each_baseline_is_what_its_name_says():
+    seen = view(read(photo(), ), Preprocess())
+    labels, _ = segment(seen, "slic", 12)
+    made = {name: baseline_picture(seen, labels, name, seed=3) for name in BASELINES}
+    assert all(picture.dtype == np.uint8 and picture.shape == seen.image.shape for picture in made.values())
+    assert (made["black"] == 0).all()
+    assert (made["grey"] == 128).all()
+    region = labels == 4
+    assert np.abs(made["mean"][region] - seen.image[region].mean(0)).max() <= 0.5
+    assert made["blur"].std() < seen.image.std() * 0.9
+    assert abs(made["blur"].mean() - seen.image.mean()) < 5
+    assert abs(made["noise"].mean() - 127.5) < 3
+    assert made["noise"].std() > 70
+    assert set(WORDS) == set(BASELINES)
+
+
+def test_noise_follows_the_seed():
+    seen = view(read(photo()), Preprocess())
+    labels, _ = segment(seen, "grid", 12)
+    one, again, other = (baseline_picture(seen, labels, "noise", seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, other)
+
+
+def test_a_baseline_of_the_originals_size_is_laid_on_the_view():
+    original = np.zeros((96, 128, 3), np.uint8)
+    original[:, 64:] = 200
+    seen = view(read(photo(96, 128)), Preprocess((48, 64)))
+    labels, _ = segment(seen, "grid", 12)
+    made = baseline_picture(seen, labels, original)
+    assert (made[:, :31] == 0).all()
+    assert (made[:, 33:] == 200).all()
+
+
+@pytest.mark.parametrize(
+    ("baseline", "words"),
+    [
+        ("blurr", "'blurr'.*Did you mean 'blur'"),
+        (np.zeros((9, 9, 3), np.uint8), r"shape \(9, 9, 3\).*\(48, 64, 3\)"),
+        (lambda image: None, "48, 64, 3"),
+        (lambda image: np.full(image.shape, np.nan), "finite"),
+        (object(), "no picture"),
+    ],
+)
+def test_what_cannot_be_a_baseline_is_refused(baseline, words):
+    with pytest.raises(xw.InputError, match=words):
+        xw.attribute(cnn(), photo(), baseline=baseline)

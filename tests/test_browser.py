@@ -1,0 +1,283 @@
+"""The widget in a real browser, with the real kernel side and a model whose answers can be computed by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from toys import NAMES, ColourModel, quarters
+
+import xai_widgets as xw
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def explain(bridge, tmp_path):
+    made = []
+
+    def make(model=None, **options):
+        options = {"class_names": NAMES, "segments": "grid", "n_segments": 16, "store": tmp_path / "fb.db", **options}
+        widget = xw.explain(model or ColourModel(), quarters(), **options)
+        made.append(widget)
+        return widget
+
+    yield make
+    for widget in made:
+        widget.close()
+
+
+@pytest.fixture
+def show(bridge, explain):
+    """``show(**options)`` → a widget, on the page and drawn."""
+
+    def make(model=None, **options):
+        w = explain(model, **options)
+        bridge.show(w)
+        ready(bridge, w)
+        return w
+
+    return make
+
+
+def ready(bridge, w, view=0):
+    root = bridge.page.get_by_test_id("xw").nth(view)
+    w.wait(20)
+    bridge.until(lambda: root.get_attribute("data-ready") == "1", "the picture")
+    bridge.until(lambda: root.get_attribute("data-heat") == str(w.heat["id"]), "the map")
+
+
+def answered(bridge, w, *off, view=0):
+    """Wait until the view shows the answer for exactly these regions."""
+    root = bridge.page.get_by_test_id("xw").nth(view)
+    wanted = ",".join(map(str, sorted(off)))
+    bridge.until(lambda: root.get_attribute("data-off") == wanted, f"the answer for {wanted or 'all on'}")
+
+
+def click_region(bridge, w, region, view=0):
+    """Click where the region is on the canvas."""
+    rows, cols = np.nonzero(w.explanation.segments == region)
+    box = bridge.page.get_by_test_id("xw-canvas").nth(view).bounding_box()
+    height, width = w.explanation.segments.shape
+    bridge.page.mouse.click(
+        box["x"] + (cols.mean() + 0.5) / width * box["width"], box["y"] + (rows.mean() + 0.5) / height * box["height"]
+    )
+
+
+def test_a_region_clicked_off_shows_the_models_answer_for_exactly_that_picture(bridge, show):
+    model = ColourModel()
+    w = show(model)
+    click_region(bridge, w, 0)
+    answered(bridge, w, 0)
+    e = w.explanation
+    altered = np.where((e.segments == 0)[..., None], e.off_image, e.image)
+    with torch.no_grad():
+        expected = model(torch.tensor(altered / 255.0).permute(2, 0, 1)[None].float()).softmax(1)[0].numpy()
+    np.testing.assert_allclose(w.prediction, expected, atol=1e-5)
+    hero = bridge.page.get_by_test_id("xw-hero").inner_text()
+    assert f"{100 * expected[0]:.1f}" in hero
+    assert not w.active[0]
+
+
+def test_looking_sends_nothing_until_a_slider_is_let_go(bridge, show):
+    w = show()
+    page = bridge.page
+    page.get_by_role("button", name="Display").click()
+    sent = page.evaluate("window.sent.length")
+    slider = page.get_by_role("slider", name="Heat opacity")
+    box = slider.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    for step in range(30):
+        page.mouse.move(box["x"] + box["width"] * (0.8 - step * 0.02), box["y"] + box["height"] / 2)
+    bridge.pump()
+    assert page.evaluate("window.sent.length") == sent
+    page.mouse.up()
+    bridge.until(lambda: w.opacity < 0.5, "the opacity in the kernel")
+    assert page.evaluate("window.sent.slice(-1)[0]") == ["update", ["opacity"]]
+    slider = page.get_by_role("slider", name="Show strongest")
+    slider.focus()
+    slider.press("Home")
+    bridge.until(lambda: w.threshold <= 0.05, "the threshold in the kernel")
+
+
+def test_the_kernel_moves_the_sliders(bridge, show):
+    w = show()
+    page = bridge.page
+    page.get_by_role("button", name="Display").click()
+    w.opacity = 0.35
+    slider = page.get_by_role("slider", name="Heat opacity")
+    bridge.until(lambda: slider.input_value() == "35", "the slider")
+
+
+def test_two_hundred_toggles_end_in_the_right_state(bridge, show):
+    w = show(method="saliency")
+    page = bridge.page
+    page.evaluate("""async () => {
+        const stage = document.querySelector('[data-testid=xw-canvas]');
+        stage.focus();
+        const key = (k) => stage.dispatchEvent(new KeyboardEvent('keydown', {key: k, bubbles: true, cancelable: true}));
+        for (let i = 0; i < 200; i++) { key('n'); key(' '); await new Promise((ok) => setTimeout(ok, 5)); }
+    }""")
+    browser_off = page.evaluate("(id) => window.models[id].state.active.flatMap((on, i) => on ? [] : [i])", w.model_id)
+    bridge.until(lambda: list(np.flatnonzero(~w.active)) == browser_off, "the kernel to follow")
+    answered(bridge, w, *browser_off)
+    assert len(browser_off) == 8  # 200 toggles over 16 regions in turn
+
+
+def test_keyboard_alone_switches_undoes_and_redoes(bridge, show):
+    w = show(method="saliency")
+    page = bridge.page
+    page.get_by_test_id("xw-canvas").focus()
+    page.keyboard.press("n")
+    page.keyboard.press("Space")
+    bridge.until(lambda: (~w.active).sum() == 1, "one region off")
+    off = int(np.flatnonzero(~w.active)[0])
+    answered(bridge, w, off)
+    page.keyboard.press("z")
+    answered(bridge, w)
+    page.keyboard.press("Shift+Z")
+    answered(bridge, w, off)
+    page.keyboard.press("x")
+    answered(bridge, w)
+    assert w.active.all()
+
+
+def test_the_class_is_switched_by_searching_all_names(bridge, show):
+    w = show()
+    page = bridge.page
+    page.get_by_role("button", name="Why").click()
+    page.get_by_role("searchbox").fill("blu")
+    page.keyboard.press("Enter") if page.get_by_role("button", name="blue").count() == 0 else page.locator(
+        "[role=dialog]"
+    ).get_by_role("button", name="blue").click()
+    bridge.until(lambda: w.target == 2, "the class in the kernel")
+    ready(bridge, w)
+    assert w.explanation.target_name == "blue"
+
+
+def test_the_method_is_switched_in_the_page(bridge, show):
+    w = show()
+    page = bridge.page
+    page.get_by_role("button", name="according to").click()
+    page.locator("[role=dialog]").get_by_role("button", name="Saliency").click()
+    bridge.until(lambda: w.method == "saliency", "the method in the kernel")
+    ready(bridge, w)
+
+
+def test_an_error_of_the_model_is_shown_with_a_retry_and_the_widget_stays_usable(bridge, show):
+    class Fails(ColourModel):
+        broken = False
+
+        def forward(self, x):
+            if self.broken:
+                raise RuntimeError("<b>no such</b> kernel image")
+            return super().forward(x)
+
+    model = Fails()
+    w = show(model)
+    page = bridge.page
+    model.broken = True
+    click_region(bridge, w, 3)
+    alert = page.get_by_role("alert")
+    bridge.until(lambda: alert.count() and "<b>no such</b> kernel image" in alert.inner_text(), "the error")
+    model.broken = False
+    alert.get_by_role("button", name="Try again").click()
+    answered(bridge, w, 3)
+    assert page.get_by_role("alert").count() == 0
+
+
+def test_a_region_marked_by_hand_is_stored_before_the_page_says_so(bridge, show):
+    w = show(method="saliency")
+    page = bridge.page
+    page.get_by_role("radio", name="Must not matter").check(force=True)
+    page.get_by_role("button", name="Whole regions").click()
+    click_region(bridge, w, 5)
+    click_region(bridge, w, 6)
+    assert w.active.all()  # marking does not switch
+    page.get_by_role("radio", name="4").check(force=True)
+    page.get_by_role("textbox", name="Comment").fill("<img src=x onerror=alert(1)> sky 🌤")
+    page.get_by_role("button", name="Submit").click()
+    bridge.until(lambda: len(w.feedback) == 1, "the record")
+    bridge.until(lambda: "Saved" in page.get_by_test_id("xw-saved").inner_text(), "the page to say so")
+    (record,) = xw.FeedbackStore(w.store["path"]).records()
+    assert (record.verdict, record.regions, record.rating) == ("must_not_matter", (5, 6), 4)
+    assert record.comment == "<img src=x onerror=alert(1)> sky 🌤"
+
+
+def test_a_judgement_that_cannot_be_stored_says_why_and_keeps_what_was_typed(bridge, show, monkeypatch):
+    w = show(method="saliency")
+    page = bridge.page
+
+    def full(record):
+        raise xw.StoreError("The disk is full. Choose another place: store=…")
+
+    monkeypatch.setattr(w._judge._store, "add", full)
+    page.get_by_role("textbox", name="Comment").fill("keep me")
+    page.get_by_role("button", name="Submit").click()
+    bridge.until(lambda: "disk is full" in page.get_by_test_id("xw").inner_text(), "the reason")
+    assert page.get_by_role("textbox", name="Comment").input_value() == "keep me"
+    assert w.feedback == ()
+
+
+def test_two_views_of_one_widget_agree_and_closing_one_leaves_no_listener(bridge, show):
+    w = show(method="saliency")
+    listeners = bridge.page.evaluate("id => window.models[id].listeners()", w.model_id)
+    bridge.show(w)
+    ready(bridge, w, view=1)
+    click_region(bridge, w, 2, view=1)
+    answered(bridge, w, 2, view=0)
+    answered(bridge, w, 2, view=1)
+    bridge.page.evaluate("id => window.models[id].closeView(1)", w.model_id)
+    assert bridge.page.evaluate("id => window.models[id].listeners()", w.model_id) == listeners
+    click_region(bridge, w, 2)
+    answered(bridge, w)
+    bridge.page.evaluate("id => window.models[id].closeView(0)", w.model_id)
+    assert bridge.page.evaluate("id => window.models[id].listeners()", w.model_id) == 0
+
+
+def test_ten_widgets_on_one_page_work_each_for_itself(bridge, explain):
+    widgets = [explain(method="saliency") for _ in range(10)]
+    for w in widgets:
+        bridge.show(w)
+    for i, w in enumerate(widgets):
+        ready(bridge, w, view=i)
+    for i in (0, 4, 9):
+        click_region(bridge, widgets[i], i, view=i)
+        answered(bridge, widgets[i], i, view=i)
+    assert [int((~w.active).sum()) for w in widgets] == [1, 0, 0, 0, 1, 0, 0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (40, 120), (120, 40)])
+def test_pictures_of_any_shape_are_drawn_in_their_proportions(bridge, tmp_path, shape):
+    image = np.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=np.uint8)
+    w = xw.explain(ColourModel(), image, store=tmp_path / "fb.db", n_segments=9, segments="grid")
+    bridge.show(w)
+    ready(bridge, w)
+    box = bridge.page.get_by_test_id("xw-canvas").bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(shape[1] / shape[0], rel=0.02)
+    w.close()
+
+
+def test_hostile_and_long_names_are_shown_as_text(bridge, tmp_path):
+    names = ["<script>window.hacked = 1</script>", "\u202eأحمر" * 40, "x" * 300]
+    w = xw.explain(ColourModel(), quarters(), class_names=names, store=tmp_path / "fb.db")
+    bridge.show(w)
+    ready(bridge, w)
+    page = bridge.page
+    assert page.evaluate("window.hacked") is None
+    assert "<script>" in page.get_by_test_id("xw").inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    w.close()
+
+
+def test_the_exported_page_shows_the_map_without_a_network_or_a_kernel(new_page, tmp_path):
+    e = xw.attribute(ColourModel(), quarters(), class_names=NAMES, method="occlusion")
+    page = new_page(offline=True)
+    asked = []
+    page.on("request", lambda r: asked.append(r.url))
+    page.goto(e.to_html(tmp_path / "e.html").as_uri())
+    page.locator("[data-testid=xw][data-ready='1'][data-heat='1']").wait_for()
+    assert "red" in page.get_by_test_id("xw").inner_text()
+    assert [url for url in asked if not url.startswith(("file:", "blob:", "data:"))] == []
+    assert page.log == []

@@ -1,0 +1,394 @@
+"""The methods against known answers: reference implementations, games that can be solved, and linear models."""
+
+from __future__ import annotations
+
+import itertools
+from math import factorial
+
+import numpy as np
+import pytest
+import torch
+from models import Game, Linear, assert_untouched, cnn, fingerprint, photo, problem
+
+import xai_widgets as xw
+from xai_widgets.methods.lime import cosine_distances, paired_masks
+
+PIXELS = photo()
+QUICK = {
+    "gradcam": {}, "saliency": {}, "occlusion": {"window": 32, "stride": 32},
+    "lime": {"n_samples": 24}, "shap": {"n_samples": 40},
+}  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Every method on ordinary networks
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["demo", "resnet18", "mobilenet_v3_small", "vgg11", "densenet121"])
+def guest(request):
+    """(model, options of `attribute`, what must stay as it is); training modes are mixed and weights frozen in part."""
+    if request.param == "demo":
+        demo = pytest.importorskip("xai_widgets.demo")
+        model = demo.imagenet_classifier()
+        options = {"preprocess": model.preprocess}
+        image = demo.sample("coffee")
+    else:
+        import torchvision
+
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = getattr(torchvision.models, request.param)(weights=None, num_classes=5)
+            # Untrained batch norms let the signal fade below float32; statistics of one batch bring it back.
+            for module in model.modules():
+                if isinstance(module, torch.nn.BatchNorm2d):
+                    module.momentum = 1.0
+            with torch.no_grad():
+                model.train()(torch.randn(4, 3, 80, 80))
+        options, image = {"size": 80, "mean": [0.5] * 3, "std": [0.25] * 3}, photo(100, 120)
+    for number, module in enumerate(model.modules()):
+        module.training = number % 3 != 1
+    for number, parameter in enumerate(model.parameters()):
+        parameter.requires_grad_(number % 2 == 0)
+    next(model.parameters()).grad = torch.ones_like(next(model.parameters()))
+    return model, {"image": image, "segments": "grid", "n_segments": 9, "baseline": "black", **options}, fingerprint(model)
+
+
+@pytest.mark.parametrize("method", QUICK)
+def test_every_method_works_on_ordinary_networks_repeats_itself_and_leaves_them_alone(guest, method):
+    model, options, before = guest
+    for target in range(5):  # Grad-CAM of untrained networks is empty for some classes
+        one = xw.attribute(model, target=target, method=method, seed=0, **options, **QUICK[method])
+        if np.ptp(one.values) > 0:
+            break
+    assert np.isfinite(one.values).all()
+    assert np.ptp(one.values) > 0
+    assert one.values.shape == one.image.shape[:2]
+    again = xw.attribute(model, target=target, method=method, seed=0, **options, **QUICK[method])
+    assert one.values.tobytes() == again.values.tobytes()
+    if one.std_error is not None:
+        assert one.std_error.tobytes() == again.std_error.tobytes()
+    assert_untouched(model, before)
+
+
+@pytest.mark.parametrize("method", ["lime", "shap"])
+def test_another_seed_gives_another_sample(method):
+    one, other = (
+        xw.attribute(cnn(), PIXELS, method=method, seed=seed, n_samples=150, n_segments=30).segment_values
+        for seed in (0, 1)
+    )
+    assert not np.array_equal(one, other)
+    assert np.corrcoef(one, other)[0, 1] > 0.5
+
+
+@pytest.mark.parametrize("method", ["occlusion", "lime", "shap"])
+def test_the_batch_size_does_not_change_the_map(method):
+    params = {"occlusion": {}, "lime": {"n_samples": 80}, "shap": {"n_samples": 80}}[method]
+    one, other = (
+        xw.attribute(cnn(), PIXELS, method=method, batch_size=size, n_segments=12, **params) for size in (3, 64)
+    )
+    assert np.abs(one.values - other.values).max() < 1e-6
+    assert one.n_forward == other.n_forward
+
+
+@pytest.mark.parametrize("method", ["occlusion", "lime", "shap"])
+def test_the_forward_passes_counted_and_announced_are_those_made(method):
+    asked = []
+    model = cnn()
+    model.register_forward_pre_hook(lambda _, args: asked.append(len(args[0])))
+    from xai_widgets.session import Session
+
+    session = Session(model, PIXELS, segments="grid", n_segments=12)
+    info = session.method(method)
+    params = info.bind({} if method == "occlusion" else {"n_samples": 90})
+    asked.clear()
+    steps = [step.estimate for step in session.explain(info, session.target(None), params)]
+    seen = [(estimate.done, estimate.total, estimate.n_forward) for estimate in steps]
+    assert sum(asked) == seen[-1][2] == session.cost(info, params)
+    assert [done for done, *_ in seen] == sorted({done for done, *_ in seen})
+    assert seen[-1][0] == seen[-1][1]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Grad-CAM
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("resnet18", None), ("mobilenet_v3_small", None), ("vgg11", None), ("squeezenet1_1", None), ("resnet18", "layer3"),
+        ("densenet121", "features.denseblock4.denselayer16.conv2"),
+    ],
+)  # fmt: skip
+def test_gradcam_equals_pytorch_grad_cam_before_its_rescaling(name, layer):
+    import torchvision
+
+    cam_library = pytest.importorskip("pytorch_grad_cam")
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = getattr(torchvision.models, name)(weights=None, num_classes=5).eval()
+    image, compared = photo(96, 96), 0
+    batch = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
+    for target in range(5):
+        ours = xw.attribute(model, image, method="gradcam", target=target, target_layer=layer)
+        module = model.get_submodule(ours.target_layer)
+        with cam_library.GradCAM(model, [module]) as cam:
+            score = cam.activations_and_grads(batch)[0, target]
+            model.zero_grad()
+            score.backward()
+            (activations,), (gradients,) = cam.activations_and_grads.activations, cam.activations_and_grads.gradients
+            raw = cam.get_cam_image(batch, module, None, activations.numpy(), gradients.numpy())
+        theirs = np.maximum(raw[0], 0)
+        assert np.abs(ours.coarse - theirs).max() <= 1e-5 * max(theirs.max(), 1e-3)
+        compared += theirs.max() > 0
+    assert compared >= 1
+
+
+def test_gradcam_is_enlarged_not_rescaled_and_says_when_there_is_no_evidence():
+    model = cnn()
+    found = [xw.attribute(model, PIXELS, method="gradcam", target=target) for target in range(4)]
+    assert all(e.coarse.shape == (12, 16) and e.values.shape == (48, 64) for e in found)
+    assert all(e.values.max() <= e.coarse.max() for e in found)
+    with torch.no_grad():
+        model[-1].weight[2] = -1.0
+    empty = xw.attribute(model, PIXELS, method="gradcam", target=2)
+    assert (empty.values == 0).all()
+    assert empty.warnings == ("There is no positive evidence for class 2 at the layer 5.",)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Saliency
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_saliency_of_a_linear_model_is_its_largest_weight():
+    model = Linear(3, 3, 48, 64)
+    found = xw.attribute(model, PIXELS, method="saliency", target=1, mean=[0.4] * 3, std=[0.2] * 3)
+    assert np.allclose(found.values, model.weight[1].detach().abs().amax(0).numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("space", ["logit", "probability"])
+def test_saliency_equals_central_differences(space):
+    model = cnn().double()
+    found = xw.attribute(model, PIXELS, method="saliency", target=1, space=space)
+    inputs = (torch.from_numpy(PIXELS).permute(2, 0, 1) / 255.0).float().double()
+
+    def score(batch):
+        with torch.no_grad():
+            answer = model(batch)
+        return (answer.softmax(1) if space == "probability" else answer)[:, 1].numpy()
+
+    step = 1e-6
+    for y, x in [(3, 5), (24, 32), (47, 63), (10, 50), (40, 8)]:
+        moved = inputs.repeat(6, 1, 1, 1)
+        for channel in range(3):
+            moved[2 * channel, channel, y, x] += step
+            moved[2 * channel + 1, channel, y, x] -= step
+        differences = np.abs(np.subtract(*score(moved).reshape(3, 2).T)) / (2 * step)
+        assert found.values[y, x] == pytest.approx(differences.max(), rel=1e-3, abs=1e-7)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Occlusion
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("window", "stride"), [(8, 8), (10, 7), (13, 5), (48, 10), (1000, None), (5, 100), (None, None)])
+def test_occlusion_of_a_linear_model_is_the_mean_of_the_block_sums_over_a_pixel(window, stride):
+    model = Linear(2, 3, 48, 64)
+    found = xw.attribute(model, PIXELS, method="occlusion", target=1, space="logit", baseline="black",
+                         window=window, stride=stride).values  # fmt: skip
+    share = (model.weight[1].detach().numpy() * np.moveaxis(PIXELS, -1, 0) / 255).sum(0)
+    window = min(window or 7, 48)
+    stride = min(stride or window // 2, window)
+    total, cover = np.zeros((48, 64)), np.zeros((48, 64))
+    for top in sorted({*range(0, 48 - window + 1, stride), 48 - window}):
+        for left in sorted({*range(0, 64 - window + 1, stride), 64 - window}):
+            block = np.s_[top : top + window, left : left + window]
+            total[block] += share[block].sum()
+            cover[block] += 1
+    assert cover.min() >= 1
+    assert np.abs(found - total / cover).max() < 2e-5
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# LIME
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def ripple(n, seed=0):
+    """A game of `n` players with pairs, a triple and a maximum: nothing additive about it."""
+    rng = np.random.default_rng(seed)
+    single, double = rng.normal(size=n), rng.normal(size=(n, n)) * 0.5
+
+    def value(z):
+        pairs = np.einsum("bi,ij,bj->b", z, double, z)
+        return z @ single + pairs + 1.5 * z[:, 0] * z[:, 1] * z[:, 2] - 2 * z[:, 4:7].max(1)
+
+    return value
+
+
+def test_masks_are_all_on_then_coins_and_their_complements():
+    masks = np.concatenate(list(paired_masks(np.random.default_rng(0), 1000, 30)))
+    assert masks.shape == (1000, 30)
+    assert masks[0].all()
+    assert np.array_equal(masks[1:-1:2], ~masks[2::2])
+    assert np.abs(masks[1:999].mean(0) - 0.5).max() < 1e-9  # pairs balance every region
+    assert abs(masks[1::2].mean() - 0.5) < 0.02
+    for n in (4, 5, 64, 65, 66, 129):
+        assert sum(map(len, paired_masks(np.random.default_rng(0), n, 3))) == n
+
+
+@pytest.mark.parametrize("n_segments", [5, 24])
+def test_lime_equals_lime(n_segments):
+    from lime.lime_image import LimeImageExplainer
+
+    options = {"segments": "grid", "n_segments": n_segments, "baseline": "black", "seed": 3}
+    question = problem(cnn(), PIXELS, **options)
+    masks = np.concatenate(list(paired_masks(question.rng(), 200, question.n_segments)))
+    answers = np.concatenate([answer for _, answer in question.perturb([masks])])
+
+    class Theirs(LimeImageExplainer):
+        def data_labels(self, *_args, **_options):
+            return masks.astype(int), answers  # distances, kernel, ridge and choice of regions stay theirs
+
+    theirs = Theirs(random_state=0, feature_selection="none").explain_instance(
+        PIXELS, None, labels=range(4), top_labels=None, segmentation_fn=lambda _: question.labels
+    )
+    for target in range(4):
+        ours = xw.attribute(cnn(), PIXELS, method="lime", target=target, n_samples=200, **options)
+        weights = dict(theirs.local_exp[target])
+        assert np.abs(ours.segment_values - [weights[i] for i in range(question.n_segments)]).max() < 1e-6
+        assert np.abs(ours.segment_values).max() > 1e-3
+    assert ours.checks["fidelity_r2"][0] == pytest.approx(theirs.score, abs=1e-6)
+
+
+def test_distances_are_sklearns_also_of_the_empty_mask():
+    from sklearn.metrics import pairwise_distances
+
+    masks = np.random.default_rng(0).random((50, 12)) < 0.5
+    masks[0], masks[1] = True, False
+    theirs = pairwise_distances(masks.astype(float), np.ones((1, 12)), metric="cosine").ravel()
+    assert np.allclose(cosine_distances(masks), theirs, atol=1e-12)
+
+
+def test_lime_recovers_an_additive_model_up_to_the_shrinkage_of_its_ridge():
+    effects = np.random.default_rng(1).normal(size=16)
+    game = Game(lambda z: z @ effects + 3, 4, 4)
+    found = xw.attribute(game, game.picture, method="lime", n_samples=1000, seed=2, **game.options)
+    masks = np.concatenate(list(paired_masks(np.random.default_rng(2), 1000, 16))).astype(float)
+    weights = np.exp(-((1 - np.sqrt(masks.mean(1))) ** 2) / (2 * 0.25**2))
+    centred = masks - np.average(masks, axis=0, weights=weights)
+    gram = (centred * weights[:, None]).T @ centred
+    expected = np.linalg.solve(gram + np.eye(16), gram @ effects)
+    assert np.abs(found.segment_values - expected).max() < 1e-5
+    assert np.abs(found.segment_values - effects).max() < 0.05 * np.abs(effects).max()
+    assert found.checks["fidelity_r2"][0] > 0.99
+
+
+@pytest.mark.parametrize("n_samples", [120, 400])
+def test_limes_errors_match_the_spread_over_seeds(n_samples):
+    game = Game(ripple(16), 4, 4)
+    runs = [
+        xw.attribute(game, game.picture, method="lime", n_samples=n_samples, seed=seed, **game.options)
+        for seed in range(60)
+    ]
+    spread = np.std([run.segment_values for run in runs], axis=0, ddof=1)
+    claimed = np.sqrt(np.mean([run.std_error**2 for run in runs], axis=0))
+    ratio = claimed / spread  # single regions scatter: a spread over 60 seeds is itself known to a tenth
+    assert 1 / 1.3 < np.median(ratio) < 1.3
+    assert 1 / 1.6 < ratio.min()
+    assert ratio.max() < 1.6
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# SHAP
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def shapley(value, n):
+    """Shapley values by their definition, over all coalitions."""
+    worth = {
+        coalition: float(value(np.isin(np.arange(n), coalition)[None].astype(float))[0])
+        for size in range(n + 1)
+        for coalition in itertools.combinations(range(n), size)
+    }
+    found = np.zeros(n)
+    for coalition, before in worth.items():
+        share = factorial(len(coalition)) * factorial(n - len(coalition) - 1) / factorial(n) if len(coalition) < n else 0
+        for player in set(range(n)) - set(coalition):
+            found[player] += share * (worth[tuple(sorted((*coalition, player)))] - before)
+    return found
+
+
+@pytest.mark.parametrize("n_samples", [None, 256, 5000])
+def test_shap_equals_exact_enumeration_when_all_coalitions_are_asked(n_samples):
+    value = ripple(8)
+    game = Game(value, 2, 4)
+    found = xw.attribute(game, game.picture, method="shap", n_samples=n_samples, **game.options)
+    assert np.abs(found.segment_values - shapley(value, 8)).max() < 1e-6 * max(1, np.abs(found.segment_values).max())
+    assert (found.std_error == 0).all()
+    assert found.checks["completeness_gap"][1] == "exact"
+    assert found.n_forward == 256
+
+
+def test_shap_of_a_real_network_equals_enumeration_of_its_answers():
+    question = problem(cnn(), PIXELS, segments="grid", n_segments=6, target=1)
+    found = xw.attribute(cnn(), PIXELS, method="shap", segments="grid", n_segments=6, target=1)
+    exact = shapley(lambda z: question.scores(z.astype(bool)), question.n_segments)
+    assert np.abs(found.segment_values - exact).max() < 1e-6
+
+
+@pytest.mark.parametrize("n_samples", [256, 120])
+def test_shap_gives_a_dummy_nothing_twins_the_same_and_shares_out_everything(n_samples):
+    def value(z):  # player 0 does nothing; 1 and 2 are interchangeable
+        return 2 * z[:, 1] * z[:, 2] + z[:, 3] * z[:, 4] - z[:, 5] + 0.5 * z[:, 6] * z[:, 7] * (z[:, 1] + z[:, 2])
+
+    game = Game(value, 2, 4)
+    found = xw.attribute(game, game.picture, method="shap", n_samples=n_samples, **game.options)
+    phi = found.segment_values
+    all_on, all_off = value(np.ones((1, 8)))[0], value(np.zeros((1, 8)))[0]
+    assert phi.sum() == pytest.approx(all_on - all_off, abs=1e-6)
+    if n_samples == 256:
+        assert phi[0] == pytest.approx(0, abs=1e-6)
+        assert phi[1] == pytest.approx(phi[2], abs=1e-6)
+        assert phi[5] == pytest.approx(-1, abs=1e-6)
+    else:
+        assert np.abs(phi - shapley(value, 8)).max() < 5 * found.std_error.max()
+        assert found.std_error.max() < 0.3
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(4, 4), (3, 5)])
+def test_shaps_errors_match_the_spread_over_seeds(rows, cols):
+    # With an even number of regions some coalitions have no partner; a jackknife that pairs them wrongly is twice too large.
+    game = Game(ripple(rows * cols), rows, cols)
+    runs = [
+        xw.attribute(game, game.picture, method="shap", n_samples=300, seed=seed, **game.options) for seed in range(40)
+    ]
+    spread = np.std([run.segment_values for run in runs], axis=0, ddof=1)
+    claimed = np.sqrt(np.mean([run.std_error**2 for run in runs], axis=0))
+    assert 1 / 1.4 < np.median(claimed / spread) < 1.4
+    exact = shapley(game.value, rows * cols) if rows * cols < 16 else None
+    if exact is not None:
+        bias = np.mean([run.segment_values for run in runs], axis=0) - exact
+        assert np.abs(bias).max() < 4 * (spread / np.sqrt(40)).max()
+
+
+def test_shap_says_when_the_samples_are_too_few_and_claims_no_errors(recwarn):
+    game = Game(ripple(16), 4, 4)
+    found = xw.attribute(game, game.picture, method="shap", n_samples=20, **game.options)
+    assert found.std_error is None
+    assert found.warnings == ("20 samples are too few for 16 regions; take 50 or more.",)
+    assert xw.attribute(game, game.picture, method="shap", n_samples=50, **game.options).std_error is not None
+    assert [str(w.message) for w in recwarn] == []
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_a_few_regions_are_enough_for_lime_and_shap(n):
+    labels = np.arange(64)[None].repeat(48, 0) * n // 64
+    for method in ("lime", "shap"):
+        found = xw.attribute(cnn(), PIXELS, method=method, segments=labels)
+        assert found.segment_values.shape == (n,)
+        assert np.isfinite(found.segment_values).all()
+        assert np.isfinite(found.std_error).all()
