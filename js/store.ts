@@ -61,7 +61,6 @@ export class Store {
     peek: false,
     outlines: false,
     hideUnclear: false,
-    range: null as number | null,
     filter: "all" as "all" | "for" | "against" | "unclear" | "off",
     find: "",
     hover: -1,
@@ -305,7 +304,6 @@ export class Store {
     const before = this.#heat as Partial<Heat> | null;
     if (!before || before.method !== heat.method || String(before.target) !== String(heat.target)) {
       this.ui.tests = [];
-      this.ui.range = null;
     }
   }
 }

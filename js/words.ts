@@ -84,8 +84,6 @@ export const words = {
   for: (name: string): string => `for ${name} →`,
   weak: "weak",
   strong: "strong",
-  rangeEnd: "Upper end of the colours",
-  rangeHint: "Drag to change where the colours end. Double-click to reset.",
   summary: {
     none: (name: string): string => `This map shows no evidence for ${name} anywhere.`,
     most: (name: string, where: string, n: number, share: string): string =>

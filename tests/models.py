@@ -136,7 +136,7 @@ def fingerprint(model: nn.Module) -> SimpleNamespace:
         hooks={name: [len(getattr(module, kind)) for kind in hooks] for name, module in modules.items()},
         attributes={name: sorted(vars(module)) for name, module in modules.items()},
         torch=torch.get_rng_state(),
-        numpy=np.random.get_state(),
+        numpy=np.random.get_state(),  # noqa: NPY002
         python=random.getstate(),
     )
 

@@ -57,7 +57,9 @@ def answered(bridge, w, *off, view=0):
 def click_region(bridge, w, region, view=0):
     """Click where the region is on the canvas."""
     rows, cols = np.nonzero(w.explanation.segments == region)
-    box = bridge.page.get_by_test_id("xw-canvas").nth(view).bounding_box()
+    canvas = bridge.page.get_by_test_id("xw-canvas").nth(view)
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
     height, width = w.explanation.segments.shape
     bridge.page.mouse.click(
         box["x"] + (cols.mean() + 0.5) / width * box["width"], box["y"] + (rows.mean() + 0.5) / height * box["height"]

@@ -124,7 +124,7 @@ def rewrite(path, **changes):
 def test_a_file_from_a_newer_version_is_refused_with_what_to_type(lime, tmp_path):
     path = lime.save(tmp_path / "e.xai")
     rewrite(path, meta={"schema_version": SCHEMA_VERSION + 1})
-    with pytest.raises(xw.FileError, match="newer xai_widgets.*pip install -U"):
+    with pytest.raises(xw.FileError, match=r"newer xai_widgets.*pip install -U"):
         Explanation.load(path)
 
 

@@ -74,7 +74,7 @@ def test_a_method_from_outside_is_listed_and_works(registered):
     assert explanation.method == "centre"
     assert explanation.params["width"] == 0.5
     assert explanation.values[24, 32] > explanation.values[0, 0]
-    with pytest.raises(xw.ArgumentError, match="widht.*Did you mean 'width'"):
+    with pytest.raises(xw.ArgumentError, match=r"widht.*Did you mean 'width'"):
         xw.attribute(cnn(), photo(), method="centre", widht=0.5)
 
 

@@ -28,7 +28,9 @@ def test_every_segmenter_comes_near_the_wanted_number_and_repeats_itself(seen, n
     assert np.array_equal(labels, segment(seen, name, 20)[0])
 
 
-@pytest.mark.parametrize(("shape", "n"), [((48, 64), 12), ((64, 48), 50), ((224, 224), 49), ((20, 90), 30), ((3, 3), 9)])
+@pytest.mark.parametrize(
+    ("shape", "n"), [((48, 64), 12), ((64, 48), 50), ((224, 224), 49), ((20, 90), 30), ((3, 3), 9)]
+)
 def test_a_grid_has_at_least_the_wanted_number_of_rectangles_of_about_equal_size(shape, n):
     labels = contiguous(grid(np.zeros((*shape, 3), np.uint8), n))
     count = labels.max() + 1

@@ -33,7 +33,7 @@ def guard(model: Any) -> Iterator[None]:
         modules = list(model.modules()) if isinstance(model, nn.Module) else []
         training = [module for module in modules if module.training]
         # What `module.compile()` made would run without hooks.
-        compiled = [(module, module._compiled_call_impl) for module in modules if module._compiled_call_impl]
+        compiled = [(m, vars(m)["_compiled_call_impl"]) for m in modules if vars(m).get("_compiled_call_impl")]
         states = (torch.get_rng_state(), np.random.get_state(), random.getstate())  # noqa: NPY002 - theirs, not ours
         devices = {p.device for p in model.parameters() if p.is_cuda} if modules and torch.cuda.is_available() else ()
         cuda_states = [(device, torch.cuda.get_rng_state(device)) for device in devices]
@@ -41,11 +41,11 @@ def guard(model: Any) -> Iterator[None]:
             for module in training:
                 module.training = False
             for module, _ in compiled:
-                module._compiled_call_impl = None
+                vars(module)["_compiled_call_impl"] = None
             yield
         finally:
             for module, implementation in compiled:
-                module._compiled_call_impl = implementation
+                vars(module)["_compiled_call_impl"] = implementation
             for module in training:
                 module.training = True
             torch.set_rng_state(states[0])

@@ -231,8 +231,8 @@ def _channels_last(array: np.ndarray, layout: str | None) -> np.ndarray:
     if layout == "NCHW":
         if shape[0] != 1 or (shape[1] not in (1, 3, 4) and shape[3] in (1, 3, 4)):
             raise InputError(
-                f"This is a batch of {shape[0]} picture(s), shape {shape}; one is explained at a time, and a batch of one "
-                "is read as (1, channels, height, width). Pass one of them: image=batch[0]"
+                f"This is a batch of {shape[0]} picture(s), shape {shape}; one is explained at a time, and a batch of "
+                "one is read as (1, channels, height, width). Pass one of them: image=batch[0]"
             )
         array, layout = array[0], "CHW"
     if layout == "HW":

@@ -47,8 +47,8 @@ class Target:
             trouble, cause = f"raised {type(error).__name__}: {error}", error
         if trouble:
             raise TargetError(
-                f"target={self.name} {trouble}. It gets a batch of answers, here of shape {tuple(rows.shape)}, and must "
-                "give one number each: target=lambda rows: rows[:, 3] - rows[:, 5]"
+                f"target={self.name} {trouble}. It gets a batch of answers, here of shape {tuple(rows.shape)}, and "
+                "must give one number each: target=lambda rows: rows[:, 3] - rows[:, 5]"
             ) from cause
         return values
 

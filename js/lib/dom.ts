@@ -9,6 +9,8 @@ export function el<K extends keyof HTMLElementTagNameMap>(
   ...children: (Child | Child[])[]
 ): HTMLElementTagNameMap[K] {
   const node = document.createElement(tag);
+  // A button inside somebody's form must not submit it.
+  if (tag === "button") (node as unknown as HTMLButtonElement).type = "button";
   for (const [key, value] of Object.entries(props)) {
     if (value === null || value === undefined || value === false) continue;
     if (key === "class") node.className = String(value);
@@ -25,23 +27,32 @@ export function el<K extends keyof HTMLElementTagNameMap>(
   return node;
 }
 
+/** The two elements that are made most, by their class. */
+export const span = (kind: string, ...children: (Child | Child[])[]): HTMLSpanElement =>
+  el("span", { class: kind }, ...children);
+export const div = (kind: string, ...children: (Child | Child[])[]): HTMLDivElement =>
+  el("div", { class: kind }, ...children);
+
+/** What a button says that opens a popover. */
+export const opens = { "aria-haspopup": "dialog", "aria-expanded": "false" };
+
 /** Shapes on a 16-pixel square, stroked in the colour of the text around them. */
 const SHAPES = {
   chevron: "M4 6l4 4 4-4",
   right: "M6 4l4 4-4 4",
   stop: "M4.5 4.5h7v7h-7z",
   help: "M14 8A6 6 0 1 1 2 8a6 6 0 0 1 12 0M6.3 6.4a1.7 1.7 0 1 1 2.5 1.5c-.6.3-.8.6-.8 1.3M8 11.4v.1",
-  info: "M13.5 8a5.500 5.500 0 1 1-11 0 5.500 5.500 0 0 1 11 0M8 7.400v3.200M8 5.200v.1",
-  undo: "M5.500 3L2.500 6l3 3M2.500 6h7a3.800 3.800 0 0 1 0 7.500H6",
-  redo: "M10.500 3l3 3-3 3M13.500 6h-7a3.800 3.800 0 0 0 0 7.500H10",
-  reset: "M3 8a5 5 0 1 0 1.600-3.700L3 5.800M3 2.600v3.200h3.200",
-  check: "M3.500 8.500l3 3 6-7",
+  info: "M13.5 8a5.5 5.5 0 1 1-11 0 5.5 5.5 0 0 1 11 0M8 7.400v3.200M8 5.200v.1",
+  undo: "M5.5 3L2.5 6l3 3M2.5 6h7a3.8 3.8 0 0 1 0 7.500H6",
+  redo: "M10.5 3l3 3-3 3M13.5 6h-7a3.8 3.8 0 0 0 0 7.500H10",
+  reset: "M3 8a5 5 0 1 0 1.6-3.700L3 5.800M3 2.600v3.200h3.2",
+  check: "M3.5 8.500l3 3 6-7",
   close: "M4 4l8 8M12 4l-8 8",
   warn: "M8 2.500l6 11H2zM8 6.500v3M8 11.600v.1",
-  ban: "M13.500 8a5.500 5.500 0 1 1-11 0 5.500 5.500 0 0 1 11 0M4.100 4.100l7.800 7.800",
-  question: "M5.600 5.800A2.400 2.400 0 1 1 9 8c-.8.400-1 .9-1 1.700M8 12.400v.1",
-  region: "M2.500 6.500L7 2.500l6.500 3-1.500 7-7 1zM7 2.500L8 8l5.500-2.500M8 8l-3 5.500",
-  trash: "M3 4.500h10M6.500 4.500v-2h3v2M4.500 4.500l.6 9h5.800l.6-9",
+  ban: "M13.5 8a5.5 5.5 0 1 1-11 0 5.5 5.5 0 0 1 11 0M4.1 4.100l7.8 7.8",
+  question: "M5.6 5.800A2.4 2.4 0 1 1 9 8c-.8.4-1 .9-1 1.700M8 12.400v.1",
+  region: "M2.5 6.500L7 2.500l6.5 3-1.5 7-7 1zM7 2.500L8 8l5.5-2.500M8 8l-3 5.5",
+  trash: "M3 4.500h10M6.5 4.500v-2h3v2M4.5 4.500l.6 9h5.800l.6-9",
 } as const;
 
 export type IconName = keyof typeof SHAPES;

@@ -68,10 +68,10 @@ export class Evidence {
     return this.errors !== null && Math.abs(this.value(r)) < this.band(r);
   }
 
-  /** −1 … 1 around zero, or 0 … 1; `high` is where the reader lets the colours end. */
-  level(v: number, high = this.high): number {
-    if (this.signed) return high > 0 ? clamp(v / high, -1, 1) : 0;
-    return high > this.low ? clamp((v - this.low) / (high - this.low), 0, 1) : 0;
+  /** −1 … 1 around zero, or 0 … 1. */
+  level(v: number): number {
+    if (this.signed) return this.high > 0 ? clamp(v / this.high, -1, 1) : 0;
+    return this.high > this.low ? clamp((v - this.low) / (this.high - this.low), 0, 1) : 0;
   }
 
   /** A value as text, in points or raw. */

@@ -1,5 +1,5 @@
 /** The first line, one sentence: why this class, according to which method; and what is going on. */
-import { el, icon } from "../lib/dom.ts";
+import { el, icon, opens, span } from "../lib/dom.ts";
 import { percent } from "../lib/format.ts";
 import type { Store } from "../store.ts";
 import { words } from "../words.ts";
@@ -8,35 +8,23 @@ import type { Popovers } from "./popover.ts";
 
 export function bar(store: Store, popovers: Popovers, help: () => void): HTMLElement[] {
   const name = el("b");
-  const chance = el("span", { class: "p" });
+  const chance = span("p");
   const method = el("b");
-  const run = el("span", { class: "txt" });
-  const kernelWord = el("span", { class: "t" });
+  const run = span("txt");
+  const kernelWord = span("t");
   const pick = (key: string, value: HTMLElement, rest: HTMLElement | null): HTMLButtonElement =>
-    el(
-      "button",
-      { class: "pick", type: "button", "aria-haspopup": "dialog", "aria-expanded": "false" },
-      el("span", { class: "k" }, key),
-      value,
-      rest,
-      icon("chevron"),
-    );
+    el("button", { class: "pick", ...opens }, span("k", key), value, rest, icon("chevron"));
   const classes = pick(words.why, name, chance);
   const methods = pick(words.accordingTo, method, null);
   classes.onclick = () => popovers.toggle(classes, words.classes, (n) => fillClasses(store, popovers, n), "menu");
   methods.onclick = () => popovers.toggle(methods, words.methods, (n) => fillMethods(store, popovers, n), "menu");
   const stop = el(
     "button",
-    { class: "stop", type: "button", onclick: () => void store.host.request("stop") },
+    { class: "stop", onclick: () => void store.host.request("stop") },
     icon("stop"),
     words.stop,
   );
-  const kernel = el(
-    "button",
-    { class: "kern", type: "button", "aria-haspopup": "dialog", "aria-expanded": "false" },
-    el("i", { class: "dot" }),
-    kernelWord,
-  );
+  const kernel = el("button", { class: "kern", ...opens }, el("i", { class: "dot" }), kernelWord);
   kernel.onclick = () => {
     const [, title, text] = words.kernel[store.ui.kernel];
     popovers.toggle(kernel, title, (n) => n.append(el("h4", {}, title), el("p", {}, text)));
@@ -44,7 +32,7 @@ export function bar(store: Store, popovers: Popovers, help: () => void): HTMLEle
   const running = el("div", { class: "run", role: "status" }, run, stop);
   const helpButton = el(
     "button",
-    { class: "ib", type: "button", "aria-label": words.help, title: `${words.help} (?)`, onclick: help },
+    { class: "ib", "aria-label": words.help, title: `${words.help} (?)`, onclick: help },
     icon("help"),
   );
   const strip = el("i");
@@ -63,10 +51,7 @@ export function bar(store: Store, popovers: Popovers, help: () => void): HTMLEle
     chance.replaceChildren(
       ...(target < 0 || !now.length
         ? []
-        : [
-            ...(changed ? [el("span", { class: "from" }, `${percent(before[target] ?? 0)} → `)] : []),
-            percent(now[target] ?? 0),
-          ]),
+        : [...(changed ? [span("from", `${percent(before[target] ?? 0)} → `)] : []), percent(now[target] ?? 0)]),
     );
     const heat = store.host.get("heat");
     const chosen = store.host.get("methods").find((row) => row.name === store.host.get("method"));

@@ -1,5 +1,5 @@
 /** How the map was made, in the footer: short facts that open to plain words. */
-import { el, icon } from "../lib/dom.ts";
+import { el, icon, opens, span } from "../lib/dom.ts";
 import type { Store } from "../store.ts";
 import { words } from "../words.ts";
 import type { Popovers } from "./popover.ts";
@@ -14,8 +14,8 @@ export function chips(store: Store, popovers: Popovers): HTMLElement {
         mark?.classList.add(fact.level === "warn" ? "w" : "g");
         const chip = el(
           "button",
-          { class: "chip", type: "button", "aria-haspopup": "dialog", "aria-expanded": "false" },
-          el("span", { class: "k" }, fact.label),
+          { class: "chip", ...opens },
+          span("k", fact.label),
           el("span", { class: fact.level === "warn" ? "w" : "", title: fact.value }, fact.value),
           mark as unknown as Node,
         );

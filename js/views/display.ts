@@ -1,5 +1,5 @@
 /** How the map is shown. Everything here happens in the browser; a value is saved when its slider is let go. */
-import { el, icon, segmented } from "../lib/dom.ts";
+import { div, el, icon, segmented, span } from "../lib/dom.ts";
 import { wholePercent } from "../lib/format.ts";
 import type { Colormap, Sign } from "../protocol.ts";
 import type { Store } from "../store.ts";
@@ -10,7 +10,7 @@ export function display(store: Store, uid: string): HTMLElement[] {
   const told = el("span");
   const fold = el(
     "button",
-    { class: "disc", type: "button", "aria-expanded": "false", "aria-controls": panel.id },
+    { class: "disc", "aria-expanded": "false", "aria-controls": panel.id },
     icon("right"),
     el("b", {}, words.display),
     told,
@@ -26,7 +26,7 @@ export function display(store: Store, uid: string): HTMLElement[] {
     min: number,
   ): { nodes: HTMLElement[]; paint(): void } => {
     const input = el("input", { id: `${uid}-${key}`, type: "range", min, max: 100, step: 1 });
-    const out = el("span", { class: "o" });
+    const out = span("o");
     // Painting follows every move; the kernel hears of it once, at the end.
     input.addEventListener("input", () => store.host.set(key, Number(input.value) / 100));
     input.addEventListener("change", () => store.host.save());
@@ -63,7 +63,7 @@ export function display(store: Store, uid: string): HTMLElement[] {
     (["both", "for", "against", "size"] as const).map((value) => ({ value, label: words.signs[value] })),
     (value) => save("sign", value),
   );
-  const signRow = [el("span", { class: "lab" }, words.sign), el("div", { class: "w" }, sign.node)];
+  const signRow = [span("lab", words.sign), div("w", sign.node)];
   const colours = el("select", { id: `${uid}-colours` });
   colours.onchange = () => save("colormap", colours.value as Colormap);
   const check = (label: string, key: "outlines" | "hideUnclear"): { node: HTMLElement; input: HTMLInputElement } => {
@@ -77,13 +77,13 @@ export function display(store: Store, uid: string): HTMLElement[] {
   const outlines = check(words.allOutlines, "outlines");
   const unclear = check(words.hideUnclear, "hideUnclear");
   panel.append(
-    el("span", { class: "lab" }, words.view),
-    el("div", { class: "w" }, view.node),
+    span("lab", words.view),
+    div("w", view.node),
     ...opacity.nodes,
     ...threshold.nodes,
     ...signRow,
     el("label", { htmlFor: colours.id }, words.colours),
-    el("div", { class: "w" }, colours, outlines.node, unclear.node),
+    div("w", colours, outlines.node, unclear.node),
   );
 
   store.on(["looks", "heat"], () => {

@@ -1,5 +1,5 @@
 /** The sheet behind "?": how to read the map, and every key. */
-import { el, icon } from "../lib/dom.ts";
+import { div, el, icon, span } from "../lib/dom.ts";
 import { words } from "../words.ts";
 
 export class Help {
@@ -17,17 +17,16 @@ export class Help {
     const { sheet } = words;
     const shadow = this.root.getRootNode() as Document | ShadowRoot;
     this.#back = shadow.activeElement as HTMLElement | null;
-    const close = el("button", { class: "ib", type: "button", "aria-label": sheet.close }, icon("close"));
+    const close = el("button", { class: "ib", "aria-label": sheet.close }, icon("close"));
     close.onclick = () => this.close();
     const keys = (text: string): HTMLElement[] => text.split(" ").map((key) => el("kbd", {}, key));
     const panel = el(
       "div",
       { class: "sheet", role: "dialog", "aria-modal": "true", "aria-label": words.help, tabIndex: -1 },
-      el("div", { class: "hd" }, el("h3", {}, sheet.title), el("span", { class: "sp" }), close),
+      div("hd", el("h3", {}, sheet.title), span("sp"), close),
       el("p", { class: "read" }, sheet.text),
-      el(
-        "div",
-        { class: "cols" },
+      div(
+        "cols",
         sheet.groups.map(([title, rows]) =>
           el(
             "div",
@@ -42,7 +41,7 @@ export class Help {
         ),
       ),
     );
-    this.#scrim = el("div", { class: "scrim" }, panel);
+    this.#scrim = div("scrim", panel);
     this.#scrim.onclick = (event) => {
       if (event.target === this.#scrim) this.close();
     };

@@ -1,5 +1,5 @@
 /** What the reader thinks of the map: verdict on regions or the whole, rating, comment; saved when the kernel says so. */
-import { el, icon, segmented } from "../lib/dom.ts";
+import { div, el, icon, segmented, span } from "../lib/dom.ts";
 import { type Judgement, VERDICTS, type Verdict } from "../protocol.ts";
 import type { Store } from "../store.ts";
 import { words } from "../words.ts";
@@ -9,7 +9,7 @@ const ICONS = { mattered: "check", must_not_matter: "ban", unsure: "question" } 
 
 export function judgement(store: Store, uid: string): { node: HTMLElement; submit: () => void } {
   const { ui, host } = store;
-  const kept = el("span", { class: "muted" });
+  const kept = span("muted");
   const verdict = segmented<Verdict>(
     words.verdict,
     `${uid}-verdict`,
@@ -30,22 +30,22 @@ export function judgement(store: Store, uid: string): { node: HTMLElement; submi
   );
   const mark = el(
     "button",
-    { class: "btn mark", type: "button", "aria-pressed": "false", title: `${words.wholeRegions} (G)` },
+    { class: "btn mark", "aria-pressed": "false", title: `${words.wholeRegions} (G)` },
     icon("region"),
     words.wholeRegions,
   );
   mark.onclick = () => setMarking(store, !ui.marking);
-  const clear = el("button", { class: "ib", type: "button", "aria-label": words.clearMarks }, icon("trash"));
+  const clear = el("button", { class: "ib", "aria-label": words.clearMarks }, icon("trash"));
   clear.onclick = () => {
     ui.marked.clear();
     ui.saving = { state: "none" };
     store.touch("marks");
   };
-  const what = el("span", { class: "what" });
+  const what = span("what");
   const label = el("input", { class: "lbl", type: "text", placeholder: words.labelHint, "aria-label": words.label });
   const comment = el("textarea", { rows: 1, placeholder: words.commentHint, "aria-label": words.comment });
   const saved = el("span", { class: "saved", role: "status", "data-testid": "xw-saved" });
-  const send = el("button", { class: "btn pri", type: "button" }, words.submit);
+  const send = el("button", { class: "btn pri" }, words.submit);
   const earlier = el("ul", { class: "earlier" });
   const place = el("p", { class: "muted place" });
 
@@ -107,15 +107,14 @@ export function judgement(store: Store, uid: string): { node: HTMLElement; submi
   const node = el(
     "section",
     { class: "fb", "aria-label": words.judgement },
-    el("div", { class: "hd" }, el("h3", {}, words.judgement), kept),
-    el(
-      "div",
-      { class: "fbg" },
+    div("hd", el("h3", {}, words.judgement), kept),
+    div(
+      "fbg",
       verdict.node,
-      el("div", { class: "drawrow" }, mark, what, clear),
-      el("div", { class: "rate" }, el("span", {}, words.makesSense), rating.node, label),
+      div("drawrow", mark, what, clear),
+      div("rate", el("span", {}, words.makesSense), rating.node, label),
       comment,
-      el("div", { class: "sub" }, saved, send),
+      div("sub", saved, send),
     ),
     earlier,
     place,

@@ -92,13 +92,12 @@ export class Layers {
     const { ui, ramp } = store;
     const cut = e.cut(store.host.get("threshold"));
     const sign = store.host.get("sign");
-    const high = ui.range ?? e.high;
     if (ui.view === "evidence") {
       this.#paintValues(this.evidence, (v) => (v > 0 && e.shown(v, cut, sign) ? white(e.signed ? 1 : e.level(v)) : 0));
     } else {
       this.#paintValues(this.heat, (v) => {
         if (!e.shown(v, cut, sign)) return 0;
-        const level = e.level(v, high);
+        const level = e.level(v);
         const t = sign === "size" ? Math.abs(level) : level;
         return pack(ramp.color(t), ramp.alpha(t));
       });

@@ -1,7 +1,7 @@
 /** The colour bar with real numbers, and the map in a sentence. */
 
 import { css } from "../lib/color.ts";
-import { context, el } from "../lib/dom.ts";
+import { context, div, el, span } from "../lib/dom.ts";
 import type { Evidence } from "../lib/evidence.ts";
 import { clamp } from "../lib/format.ts";
 import { summarise } from "../lib/summary.ts";
@@ -13,19 +13,12 @@ const HEIGHT = 12;
 export function legend(store: Store): { nodes: HTMLElement[] } {
   const canvas = el("canvas");
   const mark = el("span", { class: "mark", hidden: true });
-  const grip = el("button", {
-    class: "grip",
-    type: "button",
-    role: "slider",
-    "aria-label": words.rangeEnd,
-    title: words.rangeHint,
-  });
-  const ramp = el("div", { class: "ramp" }, canvas, mark, grip);
-  const ticks = el("div", { class: "ticks" });
+  const ramp = div("ramp", canvas, mark);
+  const ticks = div("ticks");
   const left = el("span");
-  const unit = el("span", { class: "u" });
+  const unit = span("u");
   const right = el("span");
-  const box = el("div", { class: "cbar" }, ramp, ticks, el("div", { class: "ends" }, left, unit, right));
+  const box = div("cbar", ramp, ticks, div("ends", left, unit, right));
   const sentence = el("p", { class: "sum" });
   const extra = el("p", { class: "sum warnline" });
 
@@ -48,36 +41,12 @@ export function legend(store: Store): { nodes: HTMLElement[] } {
       const share = (x + 0.5) / width;
       const v = e.signed ? (2 * share - 1) * e.high : e.low + share * (e.high - e.low);
       if (!e.shown(v, cut, sign)) continue;
-      const level = e.level(v, ui.range ?? e.high);
+      const level = e.level(v);
       const t = sign === "size" ? Math.abs(level) : level;
       g.fillStyle = css(colours.color(t), colours.alpha(t) * opacity);
       g.fillRect(x, 0, 1, canvas.height);
     }
   };
-
-  const setRange = (share: number): void => {
-    const e = store.evidence;
-    if (!e) return;
-    const f = clamp(share, e.signed ? 0.53 : 0.05, 1);
-    store.ui.range = f > 0.995 ? null : e.signed ? (2 * f - 1) * e.high : e.low + f * (e.high - e.low);
-    store.touch("looks");
-  };
-  const follow = (event: PointerEvent): void => {
-    if (!grip.hasPointerCapture(event.pointerId)) return;
-    const at = ramp.getBoundingClientRect();
-    setRange((event.clientX - at.left) / at.width);
-  };
-  grip.addEventListener("pointerdown", (event) => grip.setPointerCapture(event.pointerId));
-  grip.addEventListener("pointermove", follow);
-  grip.addEventListener("dblclick", () => setRange(1));
-  grip.addEventListener("keydown", (event) => {
-    const by = event.key === "ArrowLeft" ? -0.02 : event.key === "ArrowRight" ? 0.02 : 0;
-    const e = store.evidence;
-    if (!by || !e) return;
-    setRange(position(e, store.ui.range ?? e.high) + by);
-    event.preventDefault();
-    event.stopPropagation();
-  });
 
   const paint = (): void => {
     const e = store.evidence;
@@ -99,12 +68,6 @@ export function legend(store: Store): { nodes: HTMLElement[] } {
     left.textContent = e.signed ? words.against(name) : words.weak;
     right.textContent = e.signed ? words.for(name) : words.strong;
     unit.textContent = words.scale[e.heat.unit];
-    const end = store.ui.range ?? e.high;
-    grip.style.left = `${position(e, end) * 100}%`;
-    grip.setAttribute("aria-valuenow", String(end));
-    grip.setAttribute("aria-valuemin", String(e.low));
-    grip.setAttribute("aria-valuemax", String(e.high));
-    grip.setAttribute("aria-valuetext", `${e.text(end)} ${words.unit[e.heat.unit]}`);
   };
   store.on(["heat", "looks", "picture"], paint);
   store.on(["point", "heat"], () => {

@@ -1,5 +1,5 @@
 /** What the two pickers open: classes, found among all names, and methods with their price. */
-import { el, icon } from "../lib/dom.ts";
+import { div, el, icon, span } from "../lib/dom.ts";
 import { percent } from "../lib/format.ts";
 import type { Store } from "../store.ts";
 import { words } from "../words.ts";
@@ -23,14 +23,13 @@ function entry({ label, right, note, current, disabled, choose }: Entry): HTMLEl
     "button",
     {
       class: "it",
-      type: "button",
       "aria-disabled": disabled ? "true" : null,
       "aria-current": current ? "true" : null,
       onclick: disabled ? null : choose,
     },
     current ? icon("check") : el("span"),
     el("span", { class: "l", title: label }, label),
-    el("span", { class: "c" }, right),
+    span("c", right),
     note ? el("small", {}, note) : null,
   );
 }
@@ -59,21 +58,21 @@ export function fillClasses(store: Store, popovers: Popovers, node: HTMLElement)
       entry({
         label: names[i] as string,
         right: [
-          el("span", { class: "pb" }, el("i", { style: `width:${((now[i] ?? 0) / most) * 100}%` })),
-          el("span", { class: "pn" }, percent(now[i] ?? 0)),
+          span("pb", el("i", { style: `width:${((now[i] ?? 0) / most) * 100}%` })),
+          span("pn", percent(now[i] ?? 0)),
         ],
         current: i === store.target[0],
         choose: () => choose(i),
       }),
     );
-    const heading = el("div", { class: "grp" }, el("span", {}, query ? words.found : words.mostLikely));
+    const heading = div("grp", el("span", {}, query ? words.found : words.mostLikely));
     heading.append(el("span", {}, words.probability));
     const rest = hits.length - rows.length;
     box.replaceChildren(
       heading,
       ...rows,
-      ...(hits.length ? [] : [el("div", { class: "grp" }, words.noClass)]),
-      ...(rest > 0 ? [el("div", { class: "grp" }, words.moreClasses(rest))] : []),
+      ...(hits.length ? [] : [div("grp", words.noClass)]),
+      ...(rest > 0 ? [div("grp", words.moreClasses(rest))] : []),
     );
   };
   search.addEventListener("input", fill);
@@ -88,7 +87,7 @@ export function fillClasses(store: Store, popovers: Popovers, node: HTMLElement)
 export function fillMethods(store: Store, popovers: Popovers, node: HTMLElement): void {
   const rows = store.host.get("methods");
   for (const family of new Set(rows.map((row) => row.family))) {
-    node.append(el("div", { class: "grp" }, el("span", {}, family)));
+    node.append(div("grp", el("span", {}, family)));
     for (const row of rows.filter((r) => r.family === family)) {
       node.append(
         entry({

@@ -1,5 +1,5 @@
 /** What went wrong or is missing, under the bar and never over the picture. */
-import { el, type IconName, icon } from "../lib/dom.ts";
+import { div, el, type IconName, icon } from "../lib/dom.ts";
 import type { Store } from "../store.ts";
 import { words } from "../words.ts";
 
@@ -13,8 +13,8 @@ function note(kind: string, shape: IconName, body: (Node | string)[], actions: N
     "div",
     { class: `note ${kind}`, role: kind === "err" ? "alert" : "status" },
     icon(shape),
-    el("div", { class: "g" }, body),
-    el("div", { class: "acts" }, actions),
+    div("g", body),
+    div("acts", actions),
   );
 }
 
@@ -30,16 +30,16 @@ export function notes(store: Store): HTMLElement {
     const trace = el("pre", { hidden: !open }, failure.traceback);
     const details = el(
       "button",
-      { class: "btn quiet", type: "button", "aria-expanded": String(open) },
+      { class: "btn quiet", "aria-expanded": String(open) },
       open ? words.hideDetails : words.details,
     );
     details.onclick = () => {
       open = !open;
       store.touch("status");
     };
-    const retry = el("button", { class: "btn", type: "button" }, words.tryAgain);
+    const retry = el("button", { class: "btn" }, words.tryAgain);
     retry.onclick = () => void store.host.request("retry");
-    const dismiss = el("button", { class: "ib", type: "button", "aria-label": words.dismiss }, icon("close"));
+    const dismiss = el("button", { class: "ib", "aria-label": words.dismiss }, icon("close"));
     dismiss.onclick = () => {
       store.host.set("error", null);
       store.host.save();

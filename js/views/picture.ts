@@ -1,5 +1,5 @@
 /** The picture: photo, heat, regions, marks, drawn at the screen's own resolution. */
-import { context, el, icon, layer } from "../lib/dom.ts";
+import { context, div, el, icon, layer } from "../lib/dom.ts";
 import type { Verdict } from "../protocol.ts";
 import type { Store } from "../store.ts";
 import { words } from "../words.ts";
@@ -15,7 +15,7 @@ export function picture(store: Store, root: HTMLElement, uid: string): { nodes: 
   const layers = new Layers(store);
   const canvas = el("canvas");
   const badge = el("div", { class: "badge", hidden: true });
-  const waiting = el("div", { class: "hint on" });
+  const waiting = div("hint on");
   const stage = el(
     "div",
     {
@@ -164,7 +164,7 @@ export function picture(store: Store, root: HTMLElement, uid: string): { nodes: 
     const { marking, verdict } = store.ui;
     badge.hidden = !marking;
     stage.classList.toggle("draw", marking);
-    const done = el("button", { type: "button", tabIndex: -1 }, words.done, " ", el("kbd", {}, "Esc"));
+    const done = el("button", { tabIndex: -1 }, words.done, " ", el("kbd", {}, "Esc"));
     done.onclick = () => {
       store.ui.marking = false;
       store.touch("marks");

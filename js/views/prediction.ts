@@ -1,5 +1,5 @@
 /** What the model says: one large number, and a row for each likely class, original beside now. */
-import { el } from "../lib/dom.ts";
+import { div, el, span } from "../lib/dom.ts";
 import { clamp, percent, signed } from "../lib/format.ts";
 import type { Store } from "../store.ts";
 import { words } from "../words.ts";
@@ -7,21 +7,16 @@ import { words } from "../words.ts";
 const ROWS = 6;
 
 export function prediction(store: Store): HTMLElement {
-  const note = el("span", { class: "muted" });
+  const note = span("muted");
   const hero = el("div", { class: "hero", "data-testid": "xw-hero" });
   const rows = el("div");
   const node = el(
     "section",
     { class: "pred", "aria-label": words.prediction },
-    el("div", { class: "hd" }, el("h3", {}, words.prediction), note),
+    div("hd", el("h3", {}, words.prediction), note),
     hero,
     rows,
-    el(
-      "div",
-      { class: "key" },
-      el("span", {}, el("i", { class: "n" }), words.now),
-      el("span", {}, el("i"), words.original),
-    ),
+    div("key", el("span", {}, el("i", { class: "n" }), words.now), el("span", {}, el("i"), words.original)),
   );
 
   store.on(["answer", "heat"], () => {
@@ -46,9 +41,9 @@ export function prediction(store: Store): HTMLElement {
           : words.asItIs;
     const beside = asking ? words.beforeLast : off ? words.from(percent(was)) : store.className(explained);
     hero.replaceChildren(
-      el("span", { class: "n" }, percent(is)),
+      span("n", percent(is)),
       el("span", { class: "was", title: beside }, beside),
-      ...(off && !asking ? [el("span", { class: "dl" }, words.points(signed((is - was) * 100)))] : []),
+      ...(off && !asking ? [span("dl", words.points(signed((is - was) * 100)))] : []),
     );
 
     const likely = Array.from(before.keys()).sort((a, b) => (before[b] as number) - (before[a] as number));
@@ -66,23 +61,21 @@ export function prediction(store: Store): HTMLElement {
           "button",
           {
             class: `prow${current ? " cur" : ""}`,
-            type: "button",
             title: current ? words.thisClass : words.explainClass(name),
             "aria-current": current ? "true" : null,
           },
-          el("span", { class: "nm" }, name),
-          el(
-            "span",
-            { class: "tr" },
+          span("nm", name),
+          span(
+            "tr",
             el("i", { class: "gh", style: `width:${(p / most) * 100}%` }),
             el("i", { class: "nw", style: `width:${(q / most) * 100}%` }),
             current && expected !== null
               ? el("i", { class: "ex", style: `left:${Math.min(100, (expected / most) * 100)}%`, title: words.expects })
               : null,
           ),
-          el("span", { class: "pc" }, percent(q)),
-          el("span", { class: `dl${Math.abs(change) < 0.05 ? " same" : ""}` }, off && !asking ? signed(change) : ""),
-          el("span", { class: "vh" }, words.originally(percent(p))),
+          span("pc", percent(q)),
+          span(`dl${Math.abs(change) < 0.05 ? " same" : ""}`, off && !asking ? signed(change) : ""),
+          span("vh", words.originally(percent(p))),
         );
         row.onclick = () => {
           store.host.set("target", i);

@@ -1,5 +1,5 @@
 /** Does the map keep its word? Each switch: what the map says, what the model did, and a running score. */
-import { el, icon } from "../lib/dom.ts";
+import { div, el, icon, opens, span } from "../lib/dom.ts";
 import { signed } from "../lib/format.ts";
 import { outcome, score, type Test } from "../lib/word.ts";
 import type { Store } from "../store.ts";
@@ -9,14 +9,12 @@ import type { Popovers } from "./popover.ts";
 const SHOWN = 3;
 
 export function promises(store: Store, popovers: Popovers): HTMLElement {
-  const body = el("div", { class: "tests" });
+  const body = div("tests");
   const info = el(
     "button",
     {
       class: "ib info",
-      type: "button",
-      "aria-haspopup": "dialog",
-      "aria-expanded": "false",
+      ...opens,
       "aria-label": words.whatCompared,
     },
     icon("info"),
@@ -56,17 +54,16 @@ export function promises(store: Store, popovers: Popovers): HTMLElement {
         "p",
         { class: "verdict" },
         el("b", {}, verdict ? words.outcome[verdict] : words.askingModel),
-        of > 1 ? el("span", { class: "muted" }, ` ${words.score(right, of, miss)}`) : null,
+        of > 1 ? span("muted", ` ${words.score(right, of, miss)}`) : null,
       ),
-      el(
-        "div",
-        { class: "key" },
+      div(
+        "key",
         el("span", {}, el("i", { class: "pr" }), words.mapSaysBand),
         el("span", {}, el("i", { class: "me" }), words.modelDid),
       ),
     );
   });
-  return el("div", { class: "pvm" }, el("div", { class: "hd" }, el("h3", {}, words.keepsWord), info), body);
+  return div("pvm", div("hd", el("h3", {}, words.keepsWord), info), body);
 }
 
 function rows(tests: Test[]): HTMLElement[] {

@@ -1,7 +1,7 @@
 /** The list twin of the picture: everything that can be done there by pointing can be done here by name. */
 
 import { css } from "../lib/color.ts";
-import { context, el, icon, layer, segmented } from "../lib/dom.ts";
+import { context, div, el, icon, layer, segmented, span } from "../lib/dom.ts";
 import type { Evidence } from "../lib/evidence.ts";
 import type { Store } from "../store.ts";
 import { words } from "../words.ts";
@@ -11,7 +11,7 @@ import { sayRegion, toggleMark } from "./pointer.ts";
 const THUMB = 52;
 
 export function regions(store: Store, layers: Layers, uid: string): HTMLElement {
-  const count = el("span", { class: "muted" });
+  const count = span("muted");
   const find = el("input", {
     class: "find",
     type: "text",
@@ -27,11 +27,7 @@ export function regions(store: Store, layers: Layers, uid: string): HTMLElement 
     "aria-label": words.listLabel,
   });
   const button = (shape: "undo" | "redo" | "reset", label: string, key: string, act: () => void): HTMLButtonElement =>
-    el(
-      "button",
-      { class: "ib", type: "button", "aria-label": label, title: `${label} (${key})`, onclick: act },
-      icon(shape),
-    );
+    el("button", { class: "ib", "aria-label": label, title: `${label} (${key})`, onclick: act }, icon(shape));
   const undo = button("undo", words.undo, "Z", () => store.travel(-1));
   const redo = button("redo", words.redo, "Shift Z", () => store.travel(1));
   const reset = button("reset", words.allOn, "X", () => store.allOn());
@@ -59,7 +55,7 @@ export function regions(store: Store, layers: Layers, uid: string): HTMLElement 
 
   const paintList = (): void => {
     const e = store.evidence;
-    const { history } = { history: store.host.get("history") };
+    const history = store.host.get("history");
     const off = store.off.length;
     count.textContent = words.countOff(off, store.regions.count);
     undo.disabled = history.at <= 0;
@@ -147,19 +143,9 @@ export function regions(store: Store, layers: Layers, uid: string): HTMLElement 
   return el(
     "section",
     { class: "regs", "aria-label": words.regions },
-    el(
-      "div",
-      { class: "hd" },
-      el("h3", {}, words.regions),
-      count,
-      el("span", { class: "sp" }),
-      find,
-      undo,
-      redo,
-      reset,
-    ),
-    el("div", { class: "tools" }, filter.node),
-    el("div", { class: "listbox" }, list),
+    div("hd", el("h3", {}, words.regions), count, span("sp"), find, undo, redo, reset),
+    div("tools", filter.node),
+    div("listbox", list),
   );
 }
 
@@ -197,10 +183,10 @@ function row(
       "aria-selected": "false",
       "data-n": r,
     },
-    el("span", { class: "bx" }, icon("check")),
+    span("bx", icon("check")),
     thumb ?? el("span"),
-    el("span", { class: "vh" }, "Region "),
-    el("span", { class: "rn" }, r),
+    span("vh", "Region "),
+    span("rn", r),
     el(
       "span",
       { class: "wb", style: `--z:${x(0)}%` },
@@ -210,8 +196,8 @@ function row(
       }),
       band ? el("u", { style: `left:${x(v - band)}%;width:${x(v + band) - x(v - band)}%` }) : null,
     ),
-    el("span", { class: "rv" }, e.text(v), band ? el("small", {}, ` ±${e.bandText(r)}`) : null),
-    el("span", { class: "vh" }, words.rowExtra(e.rank[r] ?? 0, unclear)),
+    span("rv", e.text(v), band ? el("small", {}, ` ±${e.bandText(r)}`) : null),
+    span("vh", words.rowExtra(e.rank[r] ?? 0, unclear)),
   );
 }
 

@@ -1,5 +1,5 @@
 /** Puts the views together in the order of reading: picture, prediction, test, judgement, how it was made. */
-import { el } from "../lib/dom.ts";
+import { div, el } from "../lib/dom.ts";
 import { followTheme } from "../lib/theme.ts";
 import type { Store } from "../store.ts";
 import { words } from "../words.ts";
@@ -34,9 +34,8 @@ export function shell(parent: HTMLElement, store: Store): void {
   const parts = [header, strip, notes(store)].filter((n): n is HTMLElement => n !== undefined);
   root.prepend(
     ...parts,
-    el(
-      "div",
-      { class: "body" },
+    div(
+      "body",
       el(
         "section",
         { class: "pic", "aria-label": words.picture },

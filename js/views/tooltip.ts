@@ -1,5 +1,5 @@
 /** What the map says about the region that is pointed at, and what is known from switching it. */
-import { el } from "../lib/dom.ts";
+import { div, el } from "../lib/dom.ts";
 import { clamp } from "../lib/format.ts";
 import type { Store } from "../store.ts";
 import { words } from "../words.ts";
@@ -19,27 +19,22 @@ export function tooltip(store: Store, root: HTMLElement): Tip {
       const band = e.band(r);
       const unit = words.unit[e.heat.unit];
       lines.push(
-        el("div", { class: "t" }, words.region(r), el("span", {}, words.rank(e.rank[r] ?? 0, e.order.length))),
-        el(
-          "div",
-          { class: "v" },
-          e.text(e.value(r)),
-          el("small", {}, band ? ` ± ${e.bandText(r)} ${unit}` : ` ${unit}`),
-        ),
+        div("t", words.region(r), el("span", {}, words.rank(e.rank[r] ?? 0, e.order.length))),
+        div("v", e.text(e.value(r)), el("small", {}, band ? ` ± ${e.bandText(r)} ${unit}` : ` ${unit}`)),
       );
       const meaning = e.unclear(r)
         ? words.tooUncertain
         : e.signed
           ? words.speaks(e.value(r), store.targetName)
           : words.average;
-      lines.push(el("div", { class: "m" }, meaning));
-    } else lines.push(el("div", { class: "t" }, words.region(r)));
+      lines.push(div("m", meaning));
+    } else lines.push(div("t", words.region(r)));
     const test = store.ui.tests.find((t) => t.regions.length === 1 && t.label === words.switched([r], true));
-    if (test && test.measured !== null) lines.push(el("div", { class: "m" }, words.measuredOff(test.measured)));
+    if (test && test.measured !== null) lines.push(div("m", words.measuredOff(test.measured)));
     const hint = store.ui.marking
       ? words.clickMarks(store.ui.marked.has(r))
       : words.clickSwitches(store.isOff(r), keyboard);
-    lines.push(el("div", { class: "m" }, hint));
+    lines.push(div("m", hint));
     node.replaceChildren(...lines);
     const within = root.getBoundingClientRect();
     let left = x - within.left + 16;
