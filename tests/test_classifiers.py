@@ -115,7 +115,8 @@ def test_one_logit_is_two_classes_whose_maps_are_opposite():
     model = cnn(n_classes=1)
     for wrap in (lambda y: y, lambda y: y[:, 0]):
         zero, one = (
-            xw.attribute(Answer(model, wrap), PIXELS, target=i, method="occlusion", space="logit", window=16) for i in (0, 1)
+            xw.attribute(Answer(model, wrap), PIXELS, target=i, method="occlusion", space="logit", window=16)
+            for i in (0, 1)
         )
         assert zero.probabilities.shape == (2,)
         with torch.no_grad():

@@ -143,5 +143,7 @@ function cutCorners(ring: Point[]): Point[] {
     if (!last || last[0] !== middle[0] || last[1] !== middle[1]) out.push(middle);
     out.push(after);
   }
+  const [start, end] = [out[0], out.at(-1)];
+  if (start && end && start[0] === end[0] && start[1] === end[1]) out.pop(); // the ring closes itself
   return out;
 }
