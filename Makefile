@@ -1,15 +1,19 @@
 # A second run of any target is fast: stamps tell what is installed and built.
 PYTHON ?= python3
 PYTEST ?=
+FORCE ?=
 
 BIN := .venv/bin
 VENV := .venv/.installed
 NODE := node_modules/.installed
 WIDGET := xai_widgets/static/widget.js
+PASSED := build/.passed
+SOURCES := $(shell find xai_widgets js tests notebooks scripts .ci *.* Makefile -type f \
+	-not -path '*/__pycache__/*' -not -path 'xai_widgets/static/*' -not -name '.*' -not -name '*.db*')
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo lab test lint build screenshots clean chromium
+.PHONY: help demo lab test check lint build screenshots clean chromium
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -20,13 +24,23 @@ demo: $(VENV) $(WIDGET) ## run the quickstart notebook into build/quickstart.htm
 lab: $(VENV) $(WIDGET) ## open the notebooks in JupyterLab
 	$(BIN)/python -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/quickstart.ipynb
 
-test: $(VENV) $(NODE) chromium ## everything the CI checks but the wheel; PYTEST="tests/test_demo.py -x" for less of pytest
+test: $(if $(PYTEST)$(FORCE),check,$(PASSED)) ## everything CI runs but the wheel; again only after a change, or with FORCE=1
+	@echo 'All tests pass on these very files. To run them again: make test FORCE=1'
+	@echo 'A part of them: make test PYTEST="tests/test_demo.py -x"'
+
+# Like any product of make, "the tests pass" is made anew only when something that it depends on has changed.
+$(PASSED): $(VENV) $(NODE) $(SOURCES)
+	$(MAKE) --no-print-directory check
+	@mkdir -p $(@D) && touch $@
+
+check: $(VENV) $(NODE) chromium
 	npm run --silent lint
 	npm run --silent typecheck
 	npm run --silent test
 	rm -rf $(dir $(WIDGET)) && $(MAKE) --no-print-directory $(WIDGET)
 	npm run --silent size
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest $(PYTEST)
 
 lint: $(VENV) $(NODE) ## the style of both languages

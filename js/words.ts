@@ -34,7 +34,7 @@ export const words = {
   stopped: (done: number, total: number): string =>
     `Stopped at ${done.toLocaleString("en")} of ${total.toLocaleString("en")}; the map so far`,
   spent: (calls: number, seconds: number): string =>
-    `${calls.toLocaleString("en")} ${calls === 1 ? "call" : "calls"} · ${seconds < 1 ? seconds.toFixed(1) : Math.round(seconds)} s`,
+    `${calls.toLocaleString("en")} ${calls === 1 ? "call" : "calls"} · ${seconds < 1 ? Math.max(0.1, seconds).toFixed(1) : Math.round(seconds)} s`,
   failed: "Failed",
 
   // menus
@@ -203,7 +203,7 @@ export const words = {
       : `${regions.length === 1 ? "Region" : "Regions"} ${regions.join(", ")}`,
   makesSense: "Does it make sense?",
   label: "Label",
-  labelHint: "Label (optional)",
+  labelHint: "Label",
   comment: "Comment",
   commentHint: "Why? (optional)",
   submit: "Submit",

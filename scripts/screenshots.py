@@ -36,15 +36,22 @@ def main(folder: Path) -> None:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_ARGS))
         page = browser.new_page(viewport={"width": 1200, "height": 900}, device_scale_factor=1)
         bridge = Bridge(page)
-        w = xw.explain(model, photo, method="lime", n_samples=1000, store=Path(scratch) / "feedback.db", annotator="anna")
+        store = Path(scratch) / "feedback.db"
+        w = xw.explain(model, photo, method="lime", n_samples=1000, store=store, annotator="anna")
         bridge.show(w)
         root = page.get_by_test_id("xw")
         w.wait(300)
         bridge.until(lambda: root.get_attribute("data-status") == "idle", "the map")
-        for region in w.explanation.top_segments(3):
-            w.toggle(region)
+        stage = page.get_by_test_id("xw-canvas")
+        stage.focus()
+        for n in range(1, 4):
+            # By keyboard, so that the page keeps what the map promised for each.
+            page.keyboard.press("n")
+            page.keyboard.press("Space")
+            bridge.until(lambda n=n: len(w.answered_off) == n, "the answer")
             w.wait(30)
             bridge.until(lambda: root.get_attribute("data-off") == ",".join(map(str, w.answered_off)), "the answer")
+        stage.blur()
         for theme in THEMES:
             apply_theme(page, theme)
             for width in WIDTHS:

@@ -40,7 +40,12 @@ def test_switching_off_equals_replacing_pixels_by_hand(name):
 
 
 def test_each_baseline_is_what_its_name_says():
-    seen = view(read(photo(), ), Preprocess())
+    seen = view(
+        read(
+            photo(),
+        ),
+        Preprocess(),
+    )
     labels, _ = segment(seen, "slic", 12)
     made = {name: baseline_picture(seen, labels, name, seed=3) for name in BASELINES}
     assert all(picture.dtype == np.uint8 and picture.shape == seen.image.shape for picture in made.values())

@@ -271,15 +271,3 @@ def test_hostile_and_long_names_are_shown_as_text(bridge, tmp_path):
     assert "<script>" in page.get_by_test_id("xw").inner_text()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     w.close()
-
-
-def test_the_exported_page_shows_the_map_without_a_network_or_a_kernel(new_page, tmp_path):
-    e = xw.attribute(ColourModel(), quarters(), class_names=NAMES, method="occlusion")
-    page = new_page(offline=True)
-    asked = []
-    page.on("request", lambda r: asked.append(r.url))
-    page.goto(e.to_html(tmp_path / "e.html").as_uri())
-    page.locator("[data-testid=xw][data-ready='1'][data-heat='1']").wait_for()
-    assert "red" in page.get_by_test_id("xw").inner_text()
-    assert [url for url in asked if not url.startswith(("file:", "blob:", "data:"))] == []
-    assert page.log == []

@@ -24,6 +24,22 @@ QUICK = {
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def untrained(name):
+    """A network of torchvision with random weights whose answers differ from picture to picture."""
+    import torchvision
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = getattr(torchvision.models, name)(weights=None, num_classes=5)
+        # Untrained batch norms let the signal fade below float32; statistics of one batch bring it back.
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0
+        with torch.no_grad():
+            model.train()(torch.randn(4, 3, 80, 80))
+    return model
+
+
 @pytest.fixture(scope="module", params=["demo", "resnet18", "mobilenet_v3_small", "vgg11", "densenet121"])
 def guest(request):
     """(model, options of `attribute`, what must stay as it is); modes are mixed, and weights frozen in part."""
@@ -33,17 +49,7 @@ def guest(request):
         options = {"preprocess": model.preprocess}
         image = demo.sample("coffee").resize((300, 200))
     else:
-        import torchvision
-
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            model = getattr(torchvision.models, request.param)(weights=None, num_classes=5)
-            # Untrained batch norms let the signal fade below float32; statistics of one batch bring it back.
-            for module in model.modules():
-                if isinstance(module, torch.nn.BatchNorm2d):
-                    module.momentum = 1.0
-            with torch.no_grad():
-                model.train()(torch.randn(4, 3, 80, 80))
+        model = untrained(request.param)
         options, image = {"size": 80, "mean": [0.5] * 3, "std": [0.25] * 3}, photo(100, 120)
     for number, module in enumerate(model.modules()):
         module.training = number % 3 != 1
@@ -69,6 +75,17 @@ def test_every_method_works_on_ordinary_networks_repeats_itself_and_leaves_them_
     if one.std_error is not None:
         assert one.std_error.tobytes() == again.std_error.tobytes()
     assert_untouched(model, before)
+
+
+def test_gradients_are_the_same_to_the_last_bit_every_time():
+    threads, model, image = torch.get_num_threads(), untrained("mobilenet_v3_small"), photo(100, 120)
+    torch.set_num_threads(2)  # where torch alone gives several answers
+    try:
+        maps = {xw.attribute(model, image, method="saliency", target=1, size=80).values.tobytes() for _ in range(40)}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert len(maps) == 1
 
 
 @pytest.mark.parametrize("method", ["lime", "shap"])

@@ -9,6 +9,7 @@ from lab import ROOT, NotebookPage
 
 pytestmark = [pytest.mark.browser, pytest.mark.jupyter]
 
+
 @pytest.fixture
 def open_notebook(server, new_page):
     def open_it(app, name):

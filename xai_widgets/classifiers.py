@@ -92,11 +92,13 @@ class Classifier:
 
     def __init__(self, model: Any, *, output: Any = None, device: Any = None) -> None:
         if model is None:
-            raise ModelError("There is no model. Pass a torch module or a callable on a batch: xw.explain(model, image)")
+            raise ModelError(
+                "There is no model. Pass a torch module or a callable on a batch: xw.explain(model, image)"
+            )
         if not callable(model):
             raise ModelError(
-                f"A {type(model).__name__} cannot be called on a batch. Pass a torch module, or a function from a float "
-                "tensor (B, C, h, w) to class scores (B, classes)."
+                f"A {type(model).__name__} cannot be called on a batch. Pass a torch module, or a function from a "
+                "float tensor (B, C, h, w) to class scores (B, classes)."
             )
         model = getattr(model, "_orig_mod", model)  # what torch.compile wrapped: in compiled code no hook would fire
         self.is_module = isinstance(model, nn.Module)
@@ -156,7 +158,7 @@ class Classifier:
         return probabilities
 
     def _try_channels_last(self, inputs: Tensor, expected: np.ndarray) -> None:
-        """On a CPU convolutions of a channels-last batch are faster, but a model may reshape with ``view`` and break."""
+        """On a CPU channels-last convolutions are faster, but a model may reshape with ``view`` and break."""
         if self.device.type != "cpu" or not self.is_module:
             return
         if not any(isinstance(module, nn.Conv2d) for module in self.model.modules()):
@@ -198,7 +200,12 @@ class Classifier:
         MethodError
             If the score does not depend on it in a way that torch can follow.
         """
-        found = torch.autograd.grad(score, at, allow_unused=True)[0] if score.requires_grad else None
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # with more, some of torch's backward passes differ in the last bit from run to run
+        try:
+            found = torch.autograd.grad(score, at, allow_unused=True)[0] if score.requires_grad else None
+        finally:
+            torch.set_num_threads(threads)
         if found is None:
             raise MethodError(
                 f"No gradient of {self.name} reaches {name}: the answer does not depend on it, or the model computes "
@@ -314,7 +321,9 @@ def fingerprint(model: Any) -> str:
     import hashlib
 
     if not isinstance(model, nn.Module):
-        return hashlib.sha256(f"callable {getattr(model, '__qualname__', type(model).__qualname__)}".encode()).hexdigest()
+        return hashlib.sha256(
+            f"callable {getattr(model, '__qualname__', type(model).__qualname__)}".encode()
+        ).hexdigest()
     with LOCK:
         state = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
         stamp = tuple((key, value.data_ptr(), _version(value)) for key, value in state.items())
@@ -334,4 +343,4 @@ def fingerprint(model: Any) -> str:
 
 def _version(tensor: Tensor) -> int:
     """How often a tensor was written to; tensors made in inference mode do not count."""
-    return -1 if tensor.is_inference() else tensor._version
+    return -1 if tensor.is_inference() else tensor._version  # noqa: SLF001 - torch has no public one

@@ -93,8 +93,9 @@ def notebook_page(notebook: Any) -> str:
 
     page = re.sub(rf'<script type="{re.escape(_VIEW)}">(.*?)</script>', mount, page, flags=re.DOTALL)
     page = re.sub(rf'<script type="{re.escape(_STATE)}">.*?</script>', "", page, flags=re.DOTALL)
-    # What is left of scripts from elsewhere would only be asked for in vain.
+    # What nbconvert would fetch from elsewhere is here already, or would be asked for in vain.
     page = re.sub(r'<script[^>]*\bsrc="[^"]*"[^>]*>\s*</script>', "", page)
+    page = re.sub(r"<script>(?:(?!</script>).)*html-manager(?:(?!</script>).)*</script>", "", page, flags=re.DOTALL)
     return page.replace("</body>", f"{_script(models)}</body>")
 
 

@@ -153,8 +153,8 @@ def read(
         ) from error
     if array.dtype.kind not in "uifb" or array.ndim == 0:
         raise InputError(
-            f"A {type(image).__name__} is no picture. Pass a path, a PIL image, an array of shape (H, W, 3) or a tensor "
-            "of shape (3, H, W)."
+            f"A {type(image).__name__} is no picture. Pass a path, a PIL image, an array of shape (H, W, 3) or a "
+            "tensor of shape (3, H, W)."
         )
     hwc = _channels_last(array, layout)
     values, notes = _to_uint8(hwc, value_range, mean, std)
@@ -258,9 +258,7 @@ def _guess_layout(shape: tuple[int, ...]) -> str:
         raise InputError(f"An array of shape {shape} is no picture: two, three or four axes are needed.")
     first, last = shape[0] in (1, 3, 4), shape[2] in (1, 3, 4)
     if first and last:
-        raise InputError(
-            f'Shape {shape} could be channels first or last. Say which: layout="CHW" or layout="HWC"'
-        )
+        raise InputError(f'Shape {shape} could be channels first or last. Say which: layout="CHW" or layout="HWC"')
     if not first and not last:
         raise InputError(f"Shape {shape} has no axis of 1, 3 or 4 channels, so it is no picture.")
     return "CHW" if first else "HWC"
@@ -506,9 +504,7 @@ def _opaque_view(picture: Picture, inputs: np.ndarray) -> View:
     )
 
 
-def _fit_affine(
-    x: np.ndarray, y: np.ndarray, inside: np.ndarray, width: int, height: int
-) -> tuple[float, ...] | None:
+def _fit_affine(x: np.ndarray, y: np.ndarray, inside: np.ndarray, width: int, height: int) -> tuple[float, ...] | None:
     """Least-squares map from output pixels to picture pixels, or None where it is not affine."""
     rows, cols = np.nonzero(inside)
     # Resampling filters bend the ramps at the border, so the fit looks at the middle four fifths.

@@ -55,10 +55,7 @@ def last_spatial_layer(classifier: Classifier, inputs: Tensor) -> str:
     fit = {
         name: seen[0]
         for name, seen in calls.items()
-        if len(seen) == 1
-        and len(seen[0][1]) == 4
-        and min(seen[0][1][2:]) > 1
-        and not isinstance(modules[name], _POOLS)
+        if len(seen) == 1 and len(seen[0][1]) == 4 and min(seen[0][1][2:]) > 1 and not isinstance(modules[name], _POOLS)
     }
     if not fit:
         raise MethodError(
@@ -91,5 +88,3 @@ def get_layer(classifier: Classifier, layer: str | nn.Module) -> tuple[str, nn.M
     if layer not in modules or not layer:
         raise MethodError(f"{classifier.name} has no layer {layer!r}.{nearest(layer, modules)}")
     return layer, modules[layer]
-
-

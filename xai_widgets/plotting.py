@@ -46,12 +46,12 @@ def thumbnail(explanation: Explanation) -> bytes:
 
 def plot(explanation: Explanation, ax: Any = None, *, opacity: float = 0.8, outlines: bool = False) -> Any:
     """Draw on a matplotlib Axes, made if none is given, with a colour bar of raw values; returns the Axes."""
-    from matplotlib import pyplot
+    from matplotlib import pyplot as plt
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
     if ax is None:
-        _, ax = pyplot.subplots(figsize=(6, 5), layout="constrained")
+        _, ax = plt.subplots(figsize=(6, 5), layout="constrained")
     ax.imshow(blend(explanation, opacity))
     if outlines:
         ax.contour(explanation.segments, levels=np.arange(explanation.n_segments) + 0.5, colors="white", linewidths=0.5)

@@ -43,7 +43,7 @@ class Heat(TypedDict):
     target: int | list[int] | None
     target_name: str
     kind: Literal["regions", "pixels"]
-    """``regions``: one number a region, ``pixels`` is empty. ``pixels``: a field, ``regions`` holds its mean in each."""
+    """``regions``: a number each, ``pixels`` is empty. ``pixels``: a field, ``regions`` holds its means."""
     width: int
     height: int
     pixels: bytes

@@ -6,12 +6,13 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from xai_widgets.errors import ArgumentError, MethodError, nearest
 
 if TYPE_CHECKING:
-    from xai_widgets.problem import Estimate, Problem
+    from xai_widgets.problem import Estimate
 
 FAMILIES = {
     "perturbation": "Switch parts off and ask the model",
@@ -57,7 +58,7 @@ class Param:
         fits = isinstance(plain, self.kind) or (self.kind is float and isinstance(plain, int))
         if not fits or isinstance(plain, bool):
             raise ArgumentError(f"{self.name}={value!r} must be {self.limits()}, the default is {self.default!r}.")
-        outside = self.low is not None and not self.low <= plain or self.high is not None and not plain <= self.high
+        outside = (self.low is not None and not self.low <= plain) or (self.high is not None and not plain <= self.high)
         if outside or (self.choices and plain not in self.choices):
             raise ArgumentError(f"{self.name}={value!r} must be {self.limits()}, the default is {self.default!r}.")
         return self.kind(plain)
@@ -124,7 +125,8 @@ class MethodInfo:
         for name in given:
             if name not in known:
                 raise ArgumentError(
-                    f"{self.label} has no parameter {name!r}; it has {', '.join(known) or 'none'}.{nearest(name, known)}"
+                    f"{self.label} has no parameter {name!r}; it has {', '.join(known) or 'none'}."
+                    f"{nearest(name, known)}"
                 )
         return {name: param.check(given.get(name, param.default)) for name, param in known.items()}
 
@@ -149,11 +151,12 @@ class MethodTable(tuple[MethodInfo, ...]):
             params = ", ".join(f"{p.name}={p.default!r}" for p in info.params)
             rows.append((info.name, info.family, info.needs, params))
         widths = [max(len(row[i]) for row in rows) for i in range(4)]
-        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows
+        )
 
 
 _registered: dict[str, MethodInfo] = {}
-_discovered = False
 
 
 def register_method(info: MethodInfo) -> MethodInfo:
@@ -178,7 +181,9 @@ def methods() -> MethodTable:
     """Every method: name, family, what it needs, its parameters and their limits."""
     _discover()
     order = list(FAMILIES)
-    rank = {info.name: order.index(info.family) if info.family in order else len(order) for info in _registered.values()}
+    rank = {
+        info.name: order.index(info.family) if info.family in order else len(order) for info in _registered.values()
+    }
     return MethodTable(sorted(_registered.values(), key=lambda info: rank[info.name]))
 
 
@@ -199,14 +204,11 @@ def auto_method(classifier: Any) -> MethodInfo:
     return get_method("lime")
 
 
+@cache
 def _discover() -> None:
     """Import every file of `xai_widgets.methods` once; each holds one ``INFO``."""
-    global _discovered
-    if _discovered:
-        return
     package = importlib.import_module("xai_widgets.methods")
     for found in pkgutil.iter_modules(package.__path__):
         if not found.name.startswith("_"):
             info = importlib.import_module(f"xai_widgets.methods.{found.name}").INFO
             _registered[info.name] = info
-    _discovered = True

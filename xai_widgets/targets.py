@@ -124,7 +124,9 @@ def _index(target: Any, n_classes: int, class_names: Sequence[str] | None) -> in
     if isinstance(target, str):
         return _index_of_name(target, n_classes, class_names)
     if isinstance(target, bool) or not hasattr(target, "__index__"):
-        raise TargetError(f"target={target!r} is a {type(target).__name__}; pass an index, a name, (a, b) or a callable.")
+        raise TargetError(
+            f"target={target!r} is a {type(target).__name__}; pass an index, a name, (a, b) or a callable."
+        )
     index = target.__index__()
     if not 0 <= index < n_classes:
         raise TargetError(f"Class {index} does not exist; the model has {n_classes} (0 to {n_classes - 1}).")

@@ -114,6 +114,7 @@ export function picture(store: Store, root: HTMLElement, uid: string): { nodes: 
       within(path, () => {
         g.fillStyle = MARK[verdict];
         g.fillRect(0, 0, width, height);
+        if (verdict === "must_not_matter") stripes(hatching(hatch, g, ratio));
       });
       g.globalAlpha = 1;
       line(path, 3.5, "rgba(255,255,255,.9)");

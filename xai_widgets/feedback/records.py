@@ -177,9 +177,7 @@ def _whole(name: str, value: object, low: int, high: int | None = None) -> int:
             raise TypeError
         number = operator.index(value)  # numpy's integers pass, 2.5 and "2" do not
     except TypeError:
-        raise ArgumentError(
-            f"{name} must hold whole numbers {span}, not {value!r} ({type(value).__name__})."
-        ) from None
+        raise ArgumentError(f"{name} must hold whole numbers {span}, not {value!r} ({type(value).__name__}).") from None
     if number < low or (high is not None and number > high):
         raise InputError(f"{name} must hold whole numbers {span}; {number} is none.")
     return number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -67,18 +68,18 @@ def _fit(masks: np.ndarray, scores: np.ndarray, kernel_width: float, done: int, 
     weights = np.zeros(rows.shape[1])
     weights[[int(region) for region, _ in ranked]] = [weight for _, weight in ranked]
     sample_weights = kernel(distances)
-    errors = _ridge_errors(rows, scores, weights, float(intercept), sample_weights)
-    verdict = "good" if r2 >= 0.6 else "rough"
     effective = float(sample_weights.sum() ** 2 / (sample_weights**2).sum())
-    return Estimate(
-        regions=weights,
-        std_error=errors,
-        done=done,
-        total=total,
-        n_forward=done,
+    estimate = Estimate(regions=weights, done=done, total=total, n_forward=done)
+    if effective < 2 * rows.shape[1]:
+        # With about as many weights as samples the fit is close whatever is true, so it says nothing about itself.
+        few = f"{done} altered pictures are too few for {rows.shape[1]} regions to say how sure these weights are."
+        return replace(estimate, checks={"effective_samples": (effective, "few")}, warnings=(few,))
+    return replace(
+        estimate,
+        std_error=_ridge_errors(rows, scores, weights, float(intercept), sample_weights),
         checks={
-            "fidelity_r2": (float(r2), verdict),
-            "effective_samples": (effective, "good" if effective >= 2 * rows.shape[1] else "few"),
+            "fidelity_r2": (float(r2), "good" if r2 >= 0.6 else "rough"),
+            "effective_samples": (effective, "good"),
         },
     )
 
@@ -112,7 +113,14 @@ INFO = MethodInfo(
     run=lime,
     params=(
         Param("n_samples", int, 1000, "Altered pictures to ask about; lime's default.", 4, 1_000_000),
-        Param("kernel_width", float, 0.25, "How fast altered pictures lose weight with distance; lime's default.", 0.01, 100),
+        Param(
+            "kernel_width",
+            float,
+            0.25,
+            "How fast altered pictures lose weight with distance; lime's default.",
+            0.01,
+            100,
+        ),
     ),
     additive=True,
     cost=lambda problem, n_samples=1000, kernel_width=0.25: n_samples,

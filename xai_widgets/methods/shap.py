@@ -148,7 +148,14 @@ INFO = MethodInfo(
     summary="Shares the answer out fairly among the regions; the shares add up to the whole change.",
     run=shap,
     params=(
-        Param("n_samples", int, None, "Altered pictures to ask about. Default: 2·regions + 2048, shap's own.", 4, 1_000_000),
+        Param(
+            "n_samples",
+            int,
+            None,
+            "Altered pictures to ask about. Default: 2·regions + 2048, shap's own.",
+            4,
+            1_000_000,
+        ),
     ),
     additive=True,
     cost=_cost,
