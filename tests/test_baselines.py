@@ -10,9 +10,10 @@ from PIL import Image
 
 import xai_widgets as xw
 from xai_widgets.baselines import BASELINES, WORDS, baseline_picture
-from xai_widgets.images import Preprocess, read, view
+from xai_widgets.images import read
 from xai_widgets.segments import segment
 from xai_widgets.session import Session
+from xai_widgets.views import Preprocess, view
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 OWN = {

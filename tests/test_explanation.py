@@ -22,7 +22,7 @@ ARRAYS = ("values", "image", "segments", "probabilities", "segment_values", "std
 CALLS = {
     "lime": {"method": "lime", "n_samples": 60},
     "gradcam": {"method": "gradcam", "target": ("cat", "bus")},
-    "occlusion": {"method": "occlusion", "target": lambda rows: rows[:, 0]},
+    "occlusion": {"method": "occlusion", "target": lambda row: row[0]},
     "saliency": {"method": "saliency"},
 }
 

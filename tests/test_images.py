@@ -9,8 +9,9 @@ from models import cnn, photo
 from PIL import Image, ImageOps
 
 import xai_widgets as xw
-from xai_widgets.images import Preprocess, read, view
+from xai_widgets.images import read
 from xai_widgets.session import Session
+from xai_widgets.views import Preprocess, view
 
 PIXELS = photo()
 

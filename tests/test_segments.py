@@ -8,8 +8,9 @@ import torch
 from models import cnn, photo
 
 import xai_widgets as xw
-from xai_widgets.images import Preprocess, read, view
+from xai_widgets.images import read
 from xai_widgets.segments import SEGMENTERS, contiguous, grid, region_means, segment
+from xai_widgets.views import Preprocess, view
 
 
 @pytest.fixture(scope="module")

@@ -46,8 +46,8 @@ def test_a_contrast_is_the_difference_of_the_two_maps():
 
 @pytest.mark.parametrize("method", ["gradcam", "saliency", "occlusion"])
 def test_a_function_of_the_answer_can_be_explained(method):
-    def pets(rows):
-        return rows[:, 0] + rows[:, 1]
+    def pets(row):
+        return row[0] + row[1]
 
     params = {"window": 16} if method == "occlusion" else {}
     explanation = xw.attribute(cnn(), photo(), target=pets, method=method, **params)
@@ -62,14 +62,14 @@ def test_a_function_of_the_answer_can_be_explained(method):
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (lambda row: row[3] - row[1], "IndexError|gave shape"),
-        (lambda rows: rows.max(), r"gave shape \(\)"),
-        (lambda rows: rows.no_such_thing, "AttributeError"),
-        (lambda rows: None, "AttributeError"),
+        (lambda row: row[:, 3], "IndexError"),
+        (lambda row: row[:2], r"gave shape \(2,\)"),
+        (lambda row: row.no_such_thing, "AttributeError"),
+        (lambda row: None, "TypeError|RuntimeError"),
     ],
 )
 def test_a_function_that_does_not_give_one_number_each_is_refused_with_an_example(method, function, words):
-    with pytest.raises(xw.TargetError, match=rf"({words}).*lambda rows: rows\[:, 3\]"):
+    with pytest.raises(xw.TargetError, match=rf"({words}).*lambda row: row\[3\]"):
         xw.attribute(cnn(), photo(), target=function, method=method)
 
 

@@ -119,7 +119,7 @@ def test_another_class_is_explained_by_name_index_or_pair(make):
     w.target = ("blue", "red")
     assert w.target == [2, 0]
     assert w.wait(10).explanation.target_name == "blue rather than red"
-    w.target = lambda rows: rows[:, 0] + rows[:, 1]
+    w.target = lambda row: row[0] + row[1]
     assert w.target is None
     assert w.wait(10).explanation.target is None
 

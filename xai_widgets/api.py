@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +42,7 @@ def attribute(
     image : path, PIL image, ndarray or tensor
         See `xai_widgets.images.read`.
     target : None, int, str, (a, b) or callable
-        The class by index or name; a rather than b; a function of the answer (B, classes) → (B,). None is the top
+        The class by index or name; a rather than b; a function of one answer (classes,) → a number. None is the top
         class.
     method : str
         A name from `xai_widgets.methods`; ``"auto"`` takes the cheapest one that suits the model.
@@ -169,15 +168,18 @@ def open_session(
     allowed = {param.name for name in names for param in registry.get_method(name).params}
     for name in params:
         if name not in allowed:
-            _unknown(name, itertools.chain(known, ("target", "method", "store", "annotator"), allowed))
+            _unknown(name, method, [*known, "target", "method", "store", "annotator"], sorted(allowed))
     return Session(model, image, **own), params
 
 
-def _unknown(name: str, known: Any) -> None:
-    names = list(known)
+def _unknown(name: str, method: str, general: list[str], own: list[str]) -> None:
+    names = [*general, *own]
     if name in ALIASES and ALIASES[name] in (*names, "n_samples", "image"):
         raise ArgumentError(f"There is no argument {name!r}; here it is called {ALIASES[name]!r}: {ALIASES[name]}=…")
-    raise ArgumentError(f"There is no argument {name!r} for this method.{nearest(name, names)}")
+    taken = ", ".join(own) or "none of its own"
+    raise ArgumentError(
+        f"There is no argument {name!r} for method={method!r}, whose parameters are: {taken}.{nearest(name, names)}"
+    )
 
 
 def _reporter(progress: Any, label: str) -> Callable[[int, int], None]:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from xai_widgets.errors import InputError, nearest
-from xai_widgets.images import View, read
+from xai_widgets.images import read
 from xai_widgets.segments import region_means
+from xai_widgets.views import View
 
 
 def mean(image: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:

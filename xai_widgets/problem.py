@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xai_widgets.images import View
 from xai_widgets.targets import Target
+from xai_widgets.views import View
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from xai_widgets.errors import ArgumentError, InputError, nearest
-from xai_widgets.images import View, to_numpy
+from xai_widgets.images import to_numpy
+from xai_widgets.views import View
 
 MAX_SEGMENTS = 65_535
 """Labels travel to the browser as uint16."""

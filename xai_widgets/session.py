@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from xai_widgets import __version__, baselines, images, registry, targets
-from xai_widgets.classifiers import SPACES, Classifier, fingerprint
+from xai_widgets import __version__, baselines, images, registry, targets, views
+from xai_widgets.classifiers import SPACES, Classifier, fingerprint, guard
 from xai_widgets.errors import ArgumentError, MethodError
 from xai_widgets.explanation import Explanation
 from xai_widgets.perturb import AUTO_BATCH
@@ -50,7 +50,8 @@ class Session:
         self.classifier = Classifier(model, output=output, device=device)
         self.picture = images.read(image, layout=layout, value_range=value_range, mean=mean, std=std)
         preprocess, self.preprocess_note = _preprocess(model, self.classifier, preprocess, mean, std, size)
-        self.view = images.view(self.picture, preprocess)
+        with guard(self.classifier.model):  # a random preprocessing must not move the user's random state
+            self.view = views.view(self.picture, preprocess)
         self.probabilities = self.classifier.probe(self.classifier.tensor(self.view.inputs)).astype(np.float32)
         if class_names is None:
             class_names = getattr(model, "class_names", None)
@@ -244,7 +245,7 @@ def _preprocess(model: Any, classifier: Classifier, preprocess: Any, mean: Any, 
     elif size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 2):
         raise ArgumentError(f"size={size!r} must be a whole number or (height, width).")
     channels = 1 if classifier.in_channels == 1 else 3
-    made = images.Preprocess(size, _floats("mean", mean, channels), _floats("std", std, channels), channels)
+    made = views.Preprocess(size, _floats("mean", mean, channels), _floats("std", std, channels), channels)
     parts = ["scaled to 0–1"]
     if size is not None:
         parts.insert(0, f"size {size} given")

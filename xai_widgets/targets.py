@@ -22,7 +22,7 @@ class Target:
     rather_than : int or None
         The class that is subtracted.
     function : callable or None
-        ``f(rows)`` with rows (B, C) → (B,); must keep gradients where a gradient method is used.
+        ``f(row)`` with one answer (C,) → one number; must keep gradients where a gradient method is used.
     name : str
     """
 
@@ -41,16 +41,17 @@ class Target:
     def _own(self, rows: Any) -> Any:
         cause = None
         try:
-            values = self.function(rows)
-            trouble = "" if tuple(values.shape) == (len(rows),) else f"gave shape {tuple(values.shape)}"
+            values = [self.function(row) for row in rows]
+            sizes = {tuple(getattr(value, "shape", ())) for value in values} - {(), (1,)}
+            trouble = f"gave shape {sizes.pop()}" if sizes else ""
+            if not trouble:
+                return _stack(values, rows)
         except Exception as error:  # noqa: BLE001 - a callable of the user's may raise anything
             trouble, cause = f"raised {type(error).__name__}: {error}", error
-        if trouble:
-            raise TargetError(
-                f"target={self.name} {trouble}. It gets a batch of answers, here of shape {tuple(rows.shape)}, and "
-                "must give one number each: target=lambda rows: rows[:, 3] - rows[:, 5]"
-            ) from cause
-        return values
+        raise TargetError(
+            f"target={self.name} {trouble}. It gets one answer, of shape {tuple(rows.shape[1:])}, and must give one "
+            "number: target=lambda row: row[3] - row[5]"
+        ) from cause
 
     @property
     def key(self) -> int | list[int] | None:
@@ -145,3 +146,12 @@ def _index_of_name(name: str, n_classes: int, class_names: Sequence[str] | None)
     if hits:
         raise TargetError(f"{len(hits)} classes are called {name!r}: {hits}. Pass the index: target={hits[0]}")
     raise TargetError(f"No class is called {name!r}.{nearest(name, class_names)}")
+
+
+def _stack(values: list[Any], rows: Any) -> Any:
+    """One number each as an array or tensor (B,), like `rows`."""
+    if not hasattr(rows, "detach"):
+        return np.array([float(value) for value in values])
+    import torch
+
+    return torch.stack([torch.as_tensor(value, dtype=rows.dtype, device=rows.device).reshape(()) for value in values])
