@@ -13,6 +13,7 @@ from toys import NAMES, ColourModel, quarters
 
 import xai_widgets as xw
 from xai_widgets.jobs import RUNNER
+from xai_widgets.widgets._requests import Requests
 
 
 @pytest.fixture
@@ -239,7 +240,7 @@ def test_a_model_that_fails_is_shown_with_its_message_and_can_be_asked_again(mak
     assert w.wait(10).status == "failed"
     assert w.explanation.method == "gradcam"  # the last good one stays
     model.broken = False
-    w._on_message(w, {"kind": "retry", "id": "1"}, [])
+    w.retry()
     assert w.wait(10).status == "idle"
     assert w.error is None
     assert w.explanation.method == "saliency"
@@ -293,14 +294,14 @@ def test_every_request_of_the_browser_is_answered(make):
     w = make().wait(10)
     sent = []
     w.send = lambda content, buffers=None: sent.append(content)
-    w._on_message(w, {"kind": "ping", "id": "1"}, [])
-    w._on_message(w, {"kind": "stop", "id": "2"}, [])
-    w._on_message(w, {"kind": "fly", "id": "3"}, [])
-    w._on_message(w, {"kind": "record", "id": "4", "payload": {"verdict": "mattered", "regions": [1]}}, [])
+    Requests(w)(w, {"kind": "ping", "id": "1"}, [])
+    Requests(w)(w, {"kind": "stop", "id": "2"}, [])
+    Requests(w)(w, {"kind": "fly", "id": "3"}, [])
+    Requests(w)(w, {"kind": "record", "id": "4", "payload": {"verdict": "mattered", "regions": [1]}}, [])
     RUNNER.wait({(id(w), "record", "4")}, 10)
-    w._on_message(w, {"kind": "record", "id": "5", "payload": {"verdict": "nonsense", "regions": []}}, [])
+    Requests(w)(w, {"kind": "record", "id": "5", "payload": {"verdict": "nonsense", "regions": []}}, [])
     RUNNER.wait({(id(w), "record", "5")}, 10)
-    w._on_message(w, {"kind": "record", "id": "6"}, [])
+    Requests(w)(w, {"kind": "record", "id": "6"}, [])
     RUNNER.wait({(id(w), "record", "6")}, 10)
     assert [(m["kind"], m["id"]) for m in sent] == [
         ("ping/done", "1"), ("stop/done", "2"), ("fly/failed", "3"),

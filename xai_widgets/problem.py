@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -116,6 +117,24 @@ class Estimate:
     layer: str | None = None
     checks: Mapping[str, tuple[float, str]] = field(default_factory=lambda: MappingProxyType({}))
     warnings: tuple[str, ...] = ()
+
+
+class Pace:
+    """Says when the next look at a growing estimate is due, at most five times a second.
+
+    A method yields after every batch, so that it can be stopped there; but a fit costs time, and nobody sees more.
+    """
+
+    def __init__(self, seconds: float = 0.2) -> None:
+        self._seconds, self._next = seconds, 0.0
+
+    def due(self) -> bool:
+        """Whether it is time; if so the clock starts anew."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + self._seconds
+        return True
 
 
 Steps = Iterator[Estimate]

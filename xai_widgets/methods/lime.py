@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from xai_widgets.problem import Estimate, Problem, Steps
+from xai_widgets.problem import Estimate, Pace, Problem, Steps
 from xai_widgets.registry import MethodInfo, Param
 
 
@@ -44,14 +44,15 @@ def lime(problem: Problem, *, n_samples: int = 1000, kernel_width: float = 0.25)
     n_samples = max(n_samples, 4)
     masks: list[np.ndarray] = []
     scores: list[np.ndarray] = []
-    done = 0
+    done, pace, estimate = 0, Pace(), None
     for batch, answers in problem.perturb(paired_masks(problem.rng(), n_samples, problem.n_segments)):
         masks.append(batch)
         scores.append(problem.target.of(answers))
         done += len(batch)
-        if done < 4:
-            continue
-        yield _fit(np.concatenate(masks), np.concatenate(scores), kernel_width, done, n_samples)
+        if done == n_samples or (done >= 4 and pace.due()):
+            estimate = _fit(np.concatenate(masks), np.concatenate(scores), kernel_width, done, n_samples)
+        if estimate is not None:
+            yield replace(estimate, done=done)
 
 
 def _fit(masks: np.ndarray, scores: np.ndarray, kernel_width: float, done: int, total: int) -> Estimate:

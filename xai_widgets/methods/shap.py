@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from xai_widgets.problem import Estimate, Problem, Steps
+from xai_widgets.problem import Estimate, Pace, Problem, Steps
 from xai_widgets.registry import MethodInfo, Param
 
 _GROUPS = 10
@@ -88,13 +89,15 @@ def shap(problem: Problem, *, n_samples: int | None = None) -> Steps:
     plan = _Plan(n_segments, total - 2, problem.seed)
     total = len(plan.masks) + 2
     scores = np.zeros(len(plan.masks))
-    done = 0
+    done, pace, estimate = 0, Pace(), None
     for batch, answers in problem.perturb([plan.masks]):
         scores[done : done + len(batch)] = problem.target.of(answers)
         done += len(batch)
-        # Fewer coalitions than regions cannot be solved; and a fit after each batch would be wasted on so few.
-        if done == len(plan.masks) or done >= 2 * n_segments:
-            yield _estimate(plan, scores, done, total, empty, whole)
+        # Fewer coalitions than regions cannot be solved.
+        if done == len(plan.masks) or (done >= 2 * n_segments and pace.due()):
+            estimate = _estimate(plan, scores, done, total, empty, whole)
+        if estimate is not None:
+            yield replace(estimate, done=done + 2)
 
 
 def _estimate(plan: Any, scores: np.ndarray, done: int, total: int, empty: float, whole: float) -> Estimate:

@@ -20,6 +20,7 @@ from xai_widgets.feedback.capture import Judge
 from xai_widgets.feedback.records import Feedback
 from xai_widgets.jobs import RUNNER, steps
 from xai_widgets.widgets import cells, toggles
+from xai_widgets.widgets._requests import Requests, message_of
 from xai_widgets.widgets._traits import ActiveRegions, Answer, Records
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Explorer(anywidget.AnyWidget):
         )
         self.set_trait("prediction", session.probabilities)
         cells.replace(self)
-        self.on_msg(self._on_message)
+        self.on_msg(Requests(self))
         self._request_map()
         self._request_feedback()
 
@@ -366,42 +367,13 @@ class Explorer(anywidget.AnyWidget):
         RUNNER.submit((id(self), kind), work, fail=fail, cancelled=cancelled, urgent=urgent, queue=urgent)
 
     def _show(self, error: BaseException, title: str) -> None:
-        message = str(error) if isinstance(error, XaiError) else f"{type(error).__name__}: {error}"
-        self.error = {"title": title, "message": message, "traceback": "".join(traceback.format_exception(error))}
+        trace = "".join(traceback.format_exception(error))
+        self.error = {"title": title, "message": message_of(error), "traceback": trace}
 
-    # ---- messages --------------------------------------------------------------------------------------------------
-
-    def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        """File a request of the browser's; every one with an id is answered."""
-        kind, number = content.get("kind"), content.get("id")
-        if kind == protocol.RECORD:
-            self._request_record(number, content.get("payload") or {})
-            return
-        if kind == protocol.STOP:
-            self.cancel()
-        elif kind == protocol.RETRY:
-            self.error = None
-            (self._retry or self._request_map)()
-        elif kind != protocol.PING:
-            self._reply(str(kind), protocol.FAILED, number, {"message": f"There is no request {kind!r}."})
-            return
-        self._reply(kind, protocol.DONE, number, {})
-
-    def _request_record(self, number: Any, payload: Mapping[str, Any]) -> None:
-        def keep() -> None:
-            given = {key: payload[key] for key in ("rating", "label", "comment") if payload.get(key) is not None}
-            record = self.record(payload.get("verdict"), regions=payload.get("regions") or None, **given)
-            self._reply(protocol.RECORD, protocol.DONE, number, record.to_judgement())
-
-        def fail(error: BaseException) -> None:
-            message = str(error) if isinstance(error, XaiError) else f"{type(error).__name__}: {error}"
-            self._reply(protocol.RECORD, protocol.FAILED, number, {"message": message})
-
-        # A key of its own: no judgement may be overtaken by the next.
-        RUNNER.submit((id(self), "record", number), steps(keep), fail=fail, urgent=True)
-
-    def _reply(self, kind: str, outcome: str, number: Any, payload: Mapping[str, Any]) -> None:
-        self.send({"kind": f"{kind}/{outcome}", "id": number, "payload": dict(payload)})
+    def retry(self) -> None:
+        """Do again what failed last; without a failure, explain anew."""
+        self.error = None
+        (self._retry or self._request_map)()
 
     # ---- without a front end ---------------------------------------------------------------------------------------
 
