@@ -122,7 +122,10 @@ def test_another_class_is_explained_by_name_index_or_pair(make):
     assert w.wait(10).explanation.target_name == "blue rather than red"
     w.target = lambda row: row[0] + row[1]
     assert w.target is None
-    assert w.wait(10).explanation.target is None
+    both = w.wait(10).explanation
+    assert both.target is None
+    w.target = lambda row: row[2]
+    assert not np.array_equal(w.wait(10).explanation.values, both.values)
 
 
 def test_a_wrong_class_or_method_is_refused_and_the_widget_stays_usable(make):

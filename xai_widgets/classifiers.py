@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 import threading
 import time
@@ -120,8 +121,8 @@ class Classifier:
         """What the answers are: logits, probabilities, or one logit for two classes. Known after `probe`."""
         self.memory_format = torch.contiguous_format
         """How batches are laid out in memory; `probe` finds out whether the model takes the faster one."""
-        self.seconds = 0.0
-        """What one forward pass of one picture took, measured by `probe`."""
+        self.seconds = math.inf
+        """The least that one picture has cost so far in `answers`; what comes first is warming up, so the least is true."""
 
     @property
     def name(self) -> str:
@@ -152,9 +153,7 @@ class Classifier:
             self.kind = "probabilities"
         probabilities = self._finish(rows, "probability")[0].detach().cpu().numpy()
         self._try_channels_last(inputs, probabilities)
-        start = time.perf_counter()
         self.answers(inputs[None], "probability")
-        self.seconds = time.perf_counter() - start
         return probabilities
 
     def _try_channels_last(self, inputs: Tensor, expected: np.ndarray) -> None:
@@ -176,8 +175,10 @@ class Classifier:
         """Class scores of a batch without gradients: (B, C, h, w) → float64 (B, classes)."""
         inputs = inputs.contiguous(memory_format=self.memory_format)
         with guard(self.model), torch.no_grad():
-            answer = self._finish(self._rows(self._call(inputs), len(inputs)), space)
-        return answer.detach().double().cpu().numpy()
+            start = time.perf_counter()
+            answer = self._finish(self._rows(self._call(inputs), len(inputs)), space).detach().double().cpu().numpy()
+        self.seconds = min(self.seconds, (time.perf_counter() - start) / len(inputs))
+        return answer
 
     @contextmanager
     def differentiable(self, inputs: Tensor) -> Iterator[tuple[Tensor, Callable[[Tensor, str], Tensor]]]:

@@ -90,12 +90,17 @@ class Session:
         """Forward passes a method will take."""
         return int(info.cost(self._toggles, **params))
 
-    def menu(self) -> list[MethodRow]:
-        """Every method with its price on this model, or the reason why it cannot run."""
+    def menu(self, given: Mapping[str, Mapping[str, Any]]) -> list[MethodRow]:
+        """Every method with its price on this model, or the reason why it cannot run.
+
+        `given` holds parameters by method, where they are not the defaults.
+        """
         rows: list[MethodRow] = []
         for info in registry.methods():
             unfit = info.unfit(self.classifier)
-            cost = "" if unfit else _price(self.cost(info, info.bind({})), self.classifier.seconds)
+            cost = (
+                "" if unfit else _price(self.cost(info, info.bind(given.get(info.name, {}))), self.classifier.seconds)
+            )
             family = registry.FAMILIES.get(info.family, info.family)
             rows.append(
                 {

@@ -112,7 +112,7 @@ class Explorer(anywidget.AnyWidget):
             picture=wire.picture(session.view.image, session.off_image),
             regions=wire.regions(session.segments),
             class_names=list(session.class_names or [f"class {i}" for i in range(len(session.probabilities))]),
-            methods=session.menu(),
+            methods=session.menu(self._params),
             store={"path": self._judge.location, "annotator": self._judge.annotator},
         )
         self.set_trait("prediction", session.probabilities)
@@ -232,6 +232,8 @@ class Explorer(anywidget.AnyWidget):
             self._target = self._session.target(proposal["value"])
         except XaiError as error:
             return self._refuse(error, "target")
+        if self._target.key is None and self.target is None and self.comm is not None:
+            self._request_map()  # one function after another: to traitlets nothing has changed
         return self._target.key
 
     @t.validate("method")
@@ -319,6 +321,7 @@ class Explorer(anywidget.AnyWidget):
             self.progress = {"done": estimate.done, "total": estimate.total, "left": round(left, 1)}
             if not partial:
                 self.status, self.error = "idle", None
+                self.methods = self._session.menu(self._params)  # with what was learned about the price of a call
 
     def _stopped(self) -> None:
         # A newer request has set the status to running already; only a stop without one leaves it stopped.
