@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from themes import apply_theme
 from toys import NAMES, ColourModel, quarters
 
 import xai_widgets as xw
@@ -236,6 +237,30 @@ def test_two_views_of_one_widget_agree_and_closing_one_leaves_no_listener(bridge
     answered(bridge, w)
     bridge.page.evaluate("id => window.models[id].closeView(0)", w.model_id)
     assert bridge.page.evaluate("id => window.models[id].listeners()", w.model_id) == 0
+
+
+def test_the_theme_follows_the_host_while_it_is_shown(bridge, show):
+    show(method="saliency")
+    root = bridge.page.get_by_test_id("xw")
+    for theme in ("dark", "light", "dark"):
+        apply_theme(bridge.page, theme)
+        bridge.until(lambda theme=theme: root.get_attribute("data-theme") == theme, theme)
+
+
+def test_keys_typed_inside_never_reach_the_notebook(bridge, show):
+    show(method="saliency")
+    page = bridge.page
+    page.evaluate("window.leaked = []; document.addEventListener('keydown', (e) => window.leaked.push(e.key))")
+    page.get_by_test_id("xw-canvas").focus()
+    for key in ("n", "d", "Enter", "a", "ArrowDown", "b"):
+        page.keyboard.press(key)
+    page.get_by_role("textbox", name="Comment").fill("x")
+    page.keyboard.type("dd0 zz xx nn")
+    assert page.get_by_role("textbox", name="Comment").input_value() == "xdd0 zz xx nn"
+    assert page.evaluate("window.leaked") == []
+    page.get_by_test_id("xw-canvas").focus()
+    page.keyboard.press("Escape")
+    assert page.evaluate("window.leaked") == ["Escape"]
 
 
 def test_ten_widgets_on_one_page_work_each_for_itself(bridge, explain):

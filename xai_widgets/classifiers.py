@@ -122,7 +122,7 @@ class Classifier:
         self.memory_format = torch.contiguous_format
         """How batches are laid out in memory; `probe` finds out whether the model takes the faster one."""
         self.seconds = math.inf
-        """The least that one picture has cost so far in `answers`; what comes first is warming up, so the least is true."""
+        """The least that one picture has cost in `answers` so far; the first calls warm up and cost more."""
 
     @property
     def name(self) -> str:
