@@ -66,7 +66,8 @@ export class Store {
     hover: -1,
     focus: -1,
     marking: false,
-    verdict: "mattered" as Verdict,
+    /** Nothing is chosen beforehand: a default would be an answer that nobody gave. */
+    verdict: null as Verdict | null,
     marked: new Set<number>(),
     rating: null as number | null,
     saving: { state: "none" } as Saving,

@@ -63,6 +63,7 @@ export function judgement(store: Store, uid: string): { node: HTMLElement; submi
         ui.marked.clear();
         ui.marking = false;
         ui.rating = null;
+        ui.verdict = null;
         label.value = "";
         comment.value = "";
       } else ui.saving = { state: "failed", why: String(answer.payload.message ?? "") };
@@ -125,6 +126,7 @@ export function judgement(store: Store, uid: string): { node: HTMLElement; submi
 /** Marking is a mode: clicks mark, they do not switch; the picture says so. */
 export function setMarking(store: Store, on: boolean): void {
   store.ui.marking = on;
+  if (on) store.ui.verdict ??= "mattered"; // marks need a colour
   store.touch("marks");
   store.say(on ? words.markOn : words.markOff);
 }

@@ -124,7 +124,7 @@ export function picture(store: Store, root: HTMLElement, uid: string): { nodes: 
       for (const [verdict, regions] of stored(store)) mark(verdict, regions, true);
       if (ui.marked.size)
         mark(
-          ui.verdict,
+          ui.verdict ?? "mattered",
           [...ui.marked].sort((a, b) => a - b),
           false,
         );
@@ -170,7 +170,7 @@ export function picture(store: Store, root: HTMLElement, uid: string): { nodes: 
       store.ui.marking = false;
       store.touch("marks");
     };
-    badge.replaceChildren(icon("region"), el("span", {}, words.marking(verdict)), done);
+    badge.replaceChildren(icon("region"), el("span", {}, words.marking(verdict ?? "mattered")), done);
   });
   const observer = new ResizeObserver(draw);
   observer.observe(stage);
