@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -142,3 +144,32 @@ def test_waiting_on_the_worker_itself_is_refused_instead_of_hanging(runner):
     runner.submit("a", steps(lambda: runner.wait({"a"})), fail=errors.append)
     assert runner.wait({"a"}, 5)
     assert "worker" in str(errors[0])
+
+
+def test_a_script_that_ends_in_the_middle_of_a_job_ends_cleanly():
+    script = """
+import sys, time
+import torch
+from xai_widgets.jobs import RUNNER
+
+def work():
+    a = torch.rand(600, 600)
+    while True:
+        for _ in range(20):
+            a = a @ a / a.norm()
+        yield
+
+RUNNER.submit("map", work, fail=print)
+time.sleep(0.3)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_after_the_end_nothing_waits_for_ever(runner):
+    gate = Gate([])
+    runner.submit("map", gate, fail=never)
+    assert gate.entered.wait(5)
+    gate.open.set()
+    runner.shutdown()
+    assert runner.wait({"map"}, 1)

@@ -112,3 +112,16 @@ def test_region_means_are_the_means_of_each_region():
     values = np.array([[1.0, 3, 5], [7, 8, 9]])
     assert region_means(values, labels).tolist() == [2, 5, 8]
     assert region_means(np.stack([values, -values], -1), labels).tolist() == [[2, -2], [5, -5], [8, -8]]
+
+
+def test_a_large_picture_is_cut_at_reduced_size_and_every_pixel_has_its_region():
+    rng = np.random.default_rng(0)
+    quarter = np.kron(rng.integers(0, 255, (2, 3, 3), dtype=np.uint8), np.ones((500, 500, 1), np.uint8))
+    labels, warnings = segment(view(read(quarter), Preprocess()), "slic", 6)
+    assert labels.shape == (1000, 1500)
+    assert warnings == ()
+    # The six flat tiles are found to within two pixels.
+    for row, column in np.ndindex(2, 3):
+        tile = labels[row * 500 + 3 : row * 500 + 497, column * 500 + 3 : column * 500 + 497]
+        inner = tile[20:-20, 20:-20]
+        assert len(np.unique(inner)) <= 2

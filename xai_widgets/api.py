@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from xai_widgets.errors import ArgumentError, nearest
+from xai_widgets.errors import ArgumentError, XaiError, nearest
 from xai_widgets.explanation import Explanation
 
 if TYPE_CHECKING:
@@ -136,15 +136,17 @@ def explain(
     Explorer
         Last line of a cell shows it. See its documentation for what it offers in Python.
     """
+    from xai_widgets.feedback.capture import Judge
     from xai_widgets.widgets.explorer import Explorer
 
     session, params = open_session(model, image, options, n_samples, method)
     info = session.method(method)
     # Wrong parameters and classes are errors of the cell, not of the widget.
     info.bind(params)
-    return Explorer(
-        session, method=info, target=session.target(target), params=params, store=store, annotator=annotator
-    )
+    if not Explorer._esm:  # noqa: SLF001 - anywidget's name for the front end
+        raise XaiError("The front end is not built. In a checkout of the project type: npm ci && npm run build")
+    judge = Judge(session, store, annotator)
+    return Explorer(session, judge, method=info, target=session.target(target), params=params)
 
 
 def open_session(

@@ -8,6 +8,7 @@ ends the running one.
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import logging
 import threading
@@ -38,6 +39,9 @@ class Runner:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._count = itertools.count()
+        self._closing = False
+        # Python would end the thread in the middle of the model's native code, which aborts the process.
+        atexit.register(self.shutdown)
 
     def submit(
         self,
@@ -108,13 +112,26 @@ class Runner:
         with self._changed:
             return self._changed.wait_for(lambda: not any(job.key in keys for job in self._jobs), timeout)
 
+    def shutdown(self, timeout: float = 30.0) -> None:
+        """Drop what waits, end what runs after its current step, and wait for the thread to be gone."""
+        with self._changed:
+            self._closing = True
+            self._jobs = [job for job in self._jobs if job.started]
+            for job in self._jobs:
+                job.stop = True
+            thread = self._thread
+            self._changed.notify_all()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
     # ---- the worker ------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         while True:
             with self._changed:
                 # Linger a little: a thread for every toggle would be wasteful, an idle one for ever untidy.
-                if not self._changed.wait_for(lambda: bool(self._jobs), 5.0):
+                self._changed.wait_for(lambda: bool(self._jobs) or self._closing, 5.0)
+                if not self._jobs:
                     self._thread = None
                     return
                 job = min(self._jobs)

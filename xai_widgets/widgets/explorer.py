@@ -16,7 +16,6 @@ from xai_widgets import protocol, wire
 from xai_widgets.errors import ArgumentError, XaiError
 from xai_widgets.explanation import Explanation
 from xai_widgets.facts import facts
-from xai_widgets.feedback.capture import Judge
 from xai_widgets.feedback.records import Feedback
 from xai_widgets.jobs import RUNNER, steps
 from xai_widgets.widgets import cells, toggles
@@ -24,6 +23,7 @@ from xai_widgets.widgets._requests import Requests, message_of
 from xai_widgets.widgets._traits import ActiveRegions, Answer, Records
 
 if TYPE_CHECKING:
+    from xai_widgets.feedback.capture import Judge
     from xai_widgets.registry import MethodInfo
     from xai_widgets.session import Session, Step
     from xai_widgets.targets import Target
@@ -85,19 +85,16 @@ class Explorer(anywidget.AnyWidget):
     def __init__(
         self,
         session: Session,
+        judge: Judge,
         *,
         method: MethodInfo,
         target: Target,
         params: Mapping[str, Any],
-        store: Any = None,
-        annotator: str | None = None,
     ) -> None:
-        if not self._esm:
-            raise XaiError("The front end is not built. In a checkout of the project type: npm ci && npm run build")
         self._session: Session | None = session
         self._target = target
         self._params = {method.name: dict(params)}
-        self._judge = Judge(session, store, annotator)
+        self._judge = judge
         self._callbacks: list[Callable[[Feedback], Any]] = []
         self._maps = 0
         self._retry: Callable[[], None] | None = None
@@ -113,7 +110,7 @@ class Explorer(anywidget.AnyWidget):
             regions=wire.regions(session.segments),
             class_names=list(session.class_names or [f"class {i}" for i in range(len(session.probabilities))]),
             methods=session.menu(self._params),
-            store={"path": self._judge.location, "annotator": self._judge.annotator},
+            store={"path": judge.location, "annotator": judge.annotator},
         )
         self.set_trait("prediction", session.probabilities)
         cells.replace(self)
