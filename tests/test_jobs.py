@@ -173,3 +173,15 @@ def test_after_the_end_nothing_waits_for_ever(runner):
     gate.open.set()
     runner.shutdown()
     assert runner.wait({"map"}, 1)
+
+
+def test_two_long_jobs_take_turns(runner):
+    log: list = []
+    first, second = Gate(log, "a"), Gate(log, "b")
+    runner.submit("a", first, fail=never)
+    assert first.entered.wait(5)
+    runner.submit("b", second, fail=never)
+    first.open.set()
+    second.open.set()
+    assert runner.wait({"a", "b"}, 5)
+    assert [line for line in log if "over" not in line] == ["a 0", "b 0", "a 1", "b 1", "a 2", "b 2"]

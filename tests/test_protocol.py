@@ -46,7 +46,7 @@ def test_the_widget_shadows_nothing_of_its_base_classes_by_accident():
 
     from xai_widgets.widgets.explorer import Explorer
 
-    meant = {"_esm", "_css", "close", "_repr_mimebundle_", "__init__", "__repr__", "__doc__", "__module__"}
+    meant = {"_esm", "_css", "close", "set_state", "_repr_mimebundle_", "__init__", "__repr__", "__doc__", "__module__"}
     class_made = {
         "_all_trait_default_generators", "_descriptors", "_instance_inits", "_static_immutable_initial_values",
         "_trait_default_generators", "_traits", "__annotations__", "__static_attributes__", "__firstlineno__",

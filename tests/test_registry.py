@@ -90,7 +90,7 @@ def test_a_name_that_is_taken_is_refused(registered):
 
 def test_a_method_that_yields_nothing_is_named(registered):
     xw.register_method(dataclasses.replace(INFO, name="silent", run=lambda problem, **_: iter(())))
-    with pytest.raises(xw.ArgumentError, match="'silent' yielded nothing"):
+    with pytest.raises(xw.ArgumentError, match="'silent' yielded no map"):
         xw.attribute(cnn(), photo(), method="silent")
 
 

@@ -350,3 +350,145 @@ def test_the_model_is_left_as_found_after_everything(make):
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
     assert not any(m._forward_hooks or m._backward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_a_judgement_belongs_to_the_map_that_was_judged_even_if_the_class_changes_at_once(make):
+    model = Slow()
+    w = make(model, method="saliency").wait(10)
+    model.armed = True
+    w.target = "blue"
+    record = w.record("mattered", regions=[1])
+    assert record.target_name == "red"
+    model.armed = False
+    for _ in range(20):
+        model.turn.release()
+    w.wait(10)
+    assert w.record("unsure").target_name == "blue"
+    assert [r.target_name for r in w.feedback] == ["blue"]
+
+
+def test_a_judgement_filed_before_the_widget_is_closed_is_stored(make):
+    model = Slow()
+    w = make(model).wait(10)
+    path, key = w.store["path"], (id(w), "record", "1")
+    model.armed = True
+    w.toggle(0)
+    Requests(w)(w, {"kind": "record", "id": "1", "payload": {"verdict": "mattered", "regions": [2]}}, [])
+    w.close()
+    for _ in range(20):
+        model.turn.release()
+    assert RUNNER.wait({key}, 10)
+    assert [r.regions for r in xw.FeedbackStore(path).records()] == [(2,)]
+
+
+def test_a_callback_that_fails_does_not_make_a_stored_judgement_look_lost(make):
+    w = make().wait(10)
+
+    def broken(record):
+        raise ZeroDivisionError("mine")
+
+    w.on_feedback(broken)
+    assert w.record("mattered").verdict == "mattered"
+    assert len(w.feedback) == 1
+    assert "mine" in w.error["message"]
+
+
+def test_judgements_of_a_pair_of_classes_are_found_again(make):
+    model = ColourModel()
+    w = make(model, target=("red", "blue")).wait(10)
+    w.record("mattered", regions=[0])
+    assert len(make(model, target=("red", "blue")).wait(10).feedback) == 1
+    assert make(model, target=("blue", "red")).wait(10).feedback == ()
+
+
+def test_setting_the_class_to_what_it_is_loses_nothing(make):
+    model = ColourModel()
+    make(model).wait(10).record("mattered")
+    w = make(model)
+    w.target = "red"
+    assert len(w.wait(10).feedback) == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [({"target": 99}, "99 does not exist"), ({"method": "lyme"}, "'lime'"), ({"active": [1, 0]}, r"(16,)")],
+)
+def test_what_the_browser_may_not_set_is_shown_and_put_back(make, state, words):
+    w = make().wait(10)
+    (name,) = state
+    before = w.get_state(name)[name]
+    sent = []
+    w.send_state = lambda key=None: sent.append(key)
+    w.set_state(state)
+    assert w.get_state(name)[name] == before
+    assert words in w.error["message"]
+    assert name in sent
+    assert w.wait(10).status == "idle"
+
+
+def test_an_error_goes_when_what_failed_goes_well_and_retry_does_all_that_failed(make):
+    class Fails(ColourModel):
+        broken = False
+
+        def forward(self, x):
+            if self.broken:
+                raise RuntimeError("broken")
+            return super().forward(x)
+
+    model = Fails()
+    w = make(model, method="saliency").wait(10)
+    model.broken = True
+    w.toggle(0)
+    w.method = "gradcam"
+    w.wait(10)
+    assert w.status == "failed"
+    model.broken = False
+    w.retry()
+    w.wait(10)
+    assert (w.status, w.error, w.explanation.method, w.answered_off) == ("idle", None, "gradcam", [0])
+
+
+def test_what_a_cell_draws_while_the_model_works_is_not_rewound(make):
+    w = make(method="lime", n_samples=2000)
+    seen = {torch.rand(1).item() for _ in range(300)}
+    w.cancel()
+    assert len(seen) == 300
+
+
+@pytest.mark.parametrize("method", ["occlusion", "lime", "shap"])
+def test_every_method_that_asks_often_can_be_stopped_after_each_batch(method):
+    from xai_widgets.session import Session
+
+    model = Slow()
+    session = Session(model, quarters(), segments="grid", n_segments=16, batch_size=4)
+    info = session.method(method)
+    before = len(model.batches)
+    asked = [len(model.batches) - before for _ in session.explain(info, session.target(None), info.bind({}))]
+    assert max(np.diff([0, *asked])) <= 2  # a step is a batch, and once the two ends besides
+
+
+def test_auto_takes_a_method_that_has_the_parameters_given(make):
+    w = make(n_samples=60).wait(20)
+    assert w.method == "lime"
+    assert w.explanation.params["n_samples"] == 60
+
+
+def test_a_stopped_map_says_so_wherever_it_goes(make, tmp_path):
+    model = Slow()
+    w = make(model).wait(10)
+    model.armed = True
+    w.method = "occlusion"
+    for _ in range(8):
+        model.turn.release()
+    for _ in range(200):
+        if w.progress["done"] >= 4 and w.progress["total"] > 10:
+            break
+        threading.Event().wait(0.02)
+    w.cancel()
+    for _ in range(4):
+        model.turn.release()
+    w.wait(10)
+    assert w.status == "stopped"
+    assert any("Stopped after" in note for note in w.explanation.warnings)
+    kept = xw.Explanation.load(w.explanation.save(tmp_path / "e.npz"))
+    assert kept.warnings == w.explanation.warnings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xai_widgets.errors import ArgumentError, XaiError, nearest
@@ -65,8 +65,8 @@ def attribute(
         An `InputError`, `ArgumentError`, `TargetError`, `ModelError` or `MethodError`; each is a ``ValueError`` or
         ``TypeError`` too and says what to type.
     """
-    session, params = open_session(model, image, options, n_samples, method)
-    info = session.method(method)
+    session, params = open_session(model, image, options, n_samples, method, ("target", "method", "progress"))
+    info = session.method(method, params)
     chosen = session.target(target)
     params = info.bind(params)
     report = _reporter(progress, info.label)
@@ -76,8 +76,10 @@ def attribute(
             report(step.estimate.done, step.estimate.total)
     finally:
         report(-1, -1)
-    if step is None:
-        raise ArgumentError(f"The method {info.name!r} yielded nothing; its run function must yield an Estimate.")
+    if step is None or not step.estimate.has_map:
+        raise ArgumentError(
+            f"The method {info.name!r} yielded no map; its run function must yield an Estimate with values or regions."
+        )
     return step.explanation()
 
 
@@ -89,6 +91,7 @@ def explain(
     method: str = "auto",
     store: Any = None,
     annotator: str | None = None,
+    progress: bool | Callable[[int, int], None] = True,
     n_samples: int | None = None,
     **options: Any,
 ) -> Explorer:
@@ -103,6 +106,8 @@ def explain(
         folder, made at the first judgement.
     annotator : str, optional
         Whose judgements these are. Default: the login name.
+    progress : bool or callable
+        The widget shows it by itself; a callable also gets ``(done, total)``.
     class_names : list or dict, optional
         Names of the outputs. Default: the model's ``class_names`` if it has them.
     preprocess : callable, optional
@@ -139,24 +144,24 @@ def explain(
     from xai_widgets.feedback.capture import Judge
     from xai_widgets.widgets.explorer import Explorer
 
-    session, params = open_session(model, image, options, n_samples, method)
-    info = session.method(method)
+    general = ("target", "method", "store", "annotator", "progress")
+    session, params = open_session(model, image, options, n_samples, method, general)
+    info = session.method(method, params)
     # Wrong parameters and classes are errors of the cell, not of the widget.
     info.bind(params)
     if not Explorer._esm:  # noqa: SLF001 - anywidget's name for the front end
         raise XaiError("The front end is not built. In a checkout of the project type: npm ci && npm run build")
     judge = Judge(session, store, annotator)
-    return Explorer(session, judge, method=info, target=session.target(target), params=params)
+    widget = Explorer(session, judge, method=info, target=session.target(target), params=params)
+    if callable(progress):
+        widget.observe(lambda change: progress(change["new"]["done"], change["new"]["total"]), "progress")
+    return widget
 
 
 def open_session(
-    model: Any, image: Any, options: dict[str, Any], n_samples: int | None, method: str
+    model: Any, image: Any, options: dict[str, Any], n_samples: int | None, method: str, general: Sequence[str]
 ) -> tuple[Session, dict[str, Any]]:
     """Split keywords into the session's and the method's, refuse the rest, and make the session."""
-    if model is None:
-        raise ArgumentError("There is no model. Call explain(model, image) with a torch module or a callable.")
-    if image is None:
-        raise ArgumentError("There is no image. Call explain(model, image) with a path, PIL image, array or tensor.")
     from xai_widgets import registry
     from xai_widgets.session import Session
 
@@ -170,7 +175,11 @@ def open_session(
     allowed = {param.name for name in names for param in registry.get_method(name).params}
     for name in params:
         if name not in allowed:
-            _unknown(name, method, [*known, "target", "method", "store", "annotator"], sorted(allowed))
+            _unknown(name, method, [*known, *general], sorted(allowed))
+    if model is None:
+        raise ArgumentError("There is no model. Call explain(model, image) with a torch module or a callable.")
+    if image is None:
+        raise ArgumentError("There is no image. Call explain(model, image) with a path, PIL image, array or tensor.")
     return Session(model, image, **own), params
 
 

@@ -25,8 +25,11 @@ SPACES = ("probability", "logit")
 
 
 @contextmanager
-def guard(model: Any) -> Iterator[None]:
+def guard(model: Any, *, random_state: bool = True) -> Iterator[None]:
     """Run a model in evaluation mode and leave no trace: modes and random state are put back whatever happens.
+
+    Random state belongs to all threads: put back by the worker, it would rewind what a cell draws meanwhile. So for a
+    model that is known to draw nothing it is left alone, ``random_state=False``.
 
     ``training`` is set on each module directly, because ``model.eval()`` may be overridden to do more than that.
     """
@@ -35,9 +38,7 @@ def guard(model: Any) -> Iterator[None]:
         training = [module for module in modules if module.training]
         # What `module.compile()` made would run without hooks.
         compiled = [(m, vars(m)["_compiled_call_impl"]) for m in modules if vars(m).get("_compiled_call_impl")]
-        states = (torch.get_rng_state(), np.random.get_state(), random.getstate())  # noqa: NPY002 - theirs, not ours
-        devices = {p.device for p in model.parameters() if p.is_cuda} if modules and torch.cuda.is_available() else ()
-        cuda_states = [(device, torch.cuda.get_rng_state(device)) for device in devices]
+        states = _random_states(modules) if random_state else None
         try:
             for module in training:
                 module.training = False
@@ -49,11 +50,25 @@ def guard(model: Any) -> Iterator[None]:
                 vars(module)["_compiled_call_impl"] = implementation
             for module in training:
                 module.training = True
-            torch.set_rng_state(states[0])
-            np.random.set_state(states[1])  # noqa: NPY002
-            random.setstate(states[2])
-            for device, state in cuda_states:
-                torch.cuda.set_rng_state(state, device)
+            if states is not None:
+                torch.set_rng_state(states[0])
+                np.random.set_state(states[1])  # noqa: NPY002
+                random.setstate(states[2])
+                for device, state in states[3]:
+                    torch.cuda.set_rng_state(state, device)
+
+
+def _random_states(modules: list[nn.Module]) -> tuple[Any, Any, Any, list[tuple[torch.device, Tensor]]]:
+    """Of torch, numpy, Python, and of each GPU that the modules are on."""
+    devices = {p.device for m in modules for p in m.parameters(recurse=False) if p.is_cuda}
+    cuda = [(device, torch.cuda.get_rng_state(device)) for device in devices]
+    return torch.get_rng_state(), np.random.get_state(), random.getstate(), cuda  # noqa: NPY002 - theirs, not ours
+
+
+def _same_states(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
+    arrays = [(a[0], b[0]), (torch.from_numpy(a[1][1]), torch.from_numpy(b[1][1]))]
+    arrays += [(x, y) for (_, x), (_, y) in zip(a[3], b[3], strict=True)]
+    return a[1][2:] == b[1][2:] and a[2] == b[2] and all(torch.equal(x, y) for x, y in arrays)
 
 
 @contextmanager
@@ -119,6 +134,8 @@ class Classifier:
         self.output = output
         self.kind = "logits"
         """What the answers are: logits, probabilities, or one logit for two classes. Known after `probe`."""
+        self.draws = True
+        """Whether it draws random numbers even in evaluation mode; `probe` finds out."""
         self.memory_format = torch.contiguous_format
         """How batches are laid out in memory; `probe` finds out whether the model takes the faster one."""
         self.seconds = math.inf
@@ -145,7 +162,10 @@ class Classifier:
     def probe(self, inputs: Tensor) -> np.ndarray:
         """Ask once about the whole picture, find out what kind of answer it is, return probabilities (C,)."""
         with guard(self.model), torch.no_grad():
+            modules = list(self.model.modules()) if self.is_module else []
+            before = _random_states(modules)
             raw = self._call(inputs[None])
+            self.draws = not _same_states(before, _random_states(modules))
             rows = self._rows(raw, 1)
         if rows.shape[1] == 1:
             self.kind = "single logit"
@@ -174,7 +194,7 @@ class Classifier:
     def answers(self, inputs: Tensor, space: str) -> np.ndarray:
         """Class scores of a batch without gradients: (B, C, h, w) → float64 (B, classes)."""
         inputs = inputs.contiguous(memory_format=self.memory_format)
-        with guard(self.model), torch.no_grad():
+        with guard(self.model, random_state=self.draws), torch.no_grad():
             start = time.perf_counter()
             answer = self._finish(self._rows(self._call(inputs), len(inputs)), space).detach().double().cpu().numpy()
         self.seconds = min(self.seconds, (time.perf_counter() - start) / len(inputs))
@@ -189,7 +209,7 @@ class Classifier:
         """
         if not self.is_module:
             raise ModelError(f"{self.name} is a plain callable; gradients need a torch module.")
-        with guard(self.model), torch.inference_mode(False), torch.enable_grad():
+        with guard(self.model, random_state=self.draws), torch.inference_mode(False), torch.enable_grad():
             leaf = inputs.detach().clone().requires_grad_()
             yield leaf, lambda batch, space: self._finish(self._rows(self._call(batch), len(batch)), space)
 
@@ -317,14 +337,14 @@ _fingerprints: weakref.WeakKeyDictionary[nn.Module, tuple[tuple, str]] = weakref
 def fingerprint(model: Any) -> str:
     """What a model is known by: SHA-256 of its structure and weights, as 64 hex digits.
 
-    Kept until a weight is changed, which torch counts. A plain callable is known by its name alone.
+    Kept until a weight is changed, which torch counts. A plain callable is known by its name and code.
     """
     import hashlib
 
     if not isinstance(model, nn.Module):
-        return hashlib.sha256(
-            f"callable {getattr(model, '__qualname__', type(model).__qualname__)}".encode()
-        ).hexdigest()
+        code = getattr(model, "__code__", None)
+        name = getattr(model, "__qualname__", type(model).__qualname__)
+        return hashlib.sha256(f"callable {name} {code and (code.co_code, code.co_names)}".encode()).hexdigest()
     with LOCK:
         state = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
         stamp = tuple((key, value.data_ptr(), _version(value)) for key, value in state.items())

@@ -28,11 +28,12 @@ _HERE = Path(__file__).parent
 
 def explanation_page(explanation: Explanation) -> str:
     """A page with one widget that shows `explanation`."""
-    from xai_widgets.registry import get_method
+    from xai_widgets.registry import methods
 
     off_image = explanation.image if explanation.off_image is None else explanation.off_image
     names = explanation.class_names or [f"class {i}" for i in range(len(explanation.probabilities))]
-    label = get_method(explanation.method).label
+    # A method from outside the package may not be registered where its result is opened.
+    label = next((info.label for info in methods() if info.name == explanation.method), explanation.method)
     state: dict[str, Any] = {
         "picture": wire.picture(explanation.image, off_image),
         "regions": wire.regions(explanation.segments),

@@ -13,22 +13,22 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Generator, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 Work = Callable[[], Generator[None, None, None]]
 
 
-@dataclass(order=True)
+@dataclass(eq=False)
 class _Job:
     priority: tuple[int, int]
-    key: Hashable = field(compare=False)
-    work: Work = field(compare=False)
-    fail: Callable[[BaseException], None] = field(compare=False)
-    cancelled: Callable[[], None] = field(compare=False)
-    steps: Generator[None, None, None] | None = field(default=None, compare=False)
-    started: bool = field(default=False, compare=False)
-    stop: bool = field(default=False, compare=False)
+    key: Hashable
+    work: Work
+    fail: Callable[[BaseException], None]
+    cancelled: Callable[[], None]
+    steps: Generator[None, None, None] | None = None
+    started: bool = False
+    stop: bool = False
 
 
 class Runner:
@@ -127,20 +127,29 @@ class Runner:
     # ---- the worker ------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                # Linger a little: a thread for every toggle would be wasteful, an idle one for ever untidy.
-                self._changed.wait_for(lambda: bool(self._jobs) or self._closing, 5.0)
-                if not self._jobs:
-                    self._thread = None
-                    return
-                job = min(self._jobs)
-                job.started = True
-            if self._advance(job):
-                job.steps = None  # frees what the generator holds before anyone who waits goes on
-                with self._changed:
-                    self._jobs = [other for other in self._jobs if other is not job]
-                    self._changed.notify_all()
+        while self._turn():
+            pass
+
+    def _turn(self) -> bool:
+        """One step of the most urgent job; False after idling for long. A method, so that its locals outlive no job."""
+        with self._changed:
+            # Linger a little: a thread for every toggle would be wasteful, an idle one for ever untidy.
+            self._changed.wait_for(lambda: bool(self._jobs) or self._closing, 5.0)
+            if not self._jobs:
+                self._thread = None
+                return False
+            # Of one key only one runs; what is to be stopped is ended first.
+            busy = {job.key for job in self._jobs if job.started}
+            ready = [job for job in self._jobs if job.started or job.key not in busy]
+            job = min(ready, key=lambda job: (not job.stop, job.priority))
+            job.started = True
+        over = self._advance(job)
+        with self._changed:
+            job.priority = (job.priority[0], next(self._count))  # the next job of this urgency has its turn
+            if over:
+                self._jobs = [other for other in self._jobs if other is not job]
+                self._changed.notify_all()
+        return True
 
     def _advance(self, job: _Job) -> bool:
         """One step of a job; True when it is over."""

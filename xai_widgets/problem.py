@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -92,7 +92,7 @@ class Estimate:
     Attributes
     ----------
     values : ndarray (h, w), optional
-        A map of pixels. Exactly one of `values` and `regions` is given.
+        A map of pixels. One of `values` and `regions` is given; neither while there is only progress to tell.
     regions, std_error : ndarray (S,), optional
         One number a region, and its standard error.
     coarse : ndarray (h', w'), optional
@@ -118,6 +118,11 @@ class Estimate:
     checks: Mapping[str, tuple[float, str]] = field(default_factory=lambda: MappingProxyType({}))
     warnings: tuple[str, ...] = ()
 
+    @property
+    def has_map(self) -> bool:
+        """Whether there is something to show yet."""
+        return self.values is not None or self.regions is not None
+
 
 class Pace:
     """Says when the next look at a growing estimate is due, at most five times a second.
@@ -139,5 +144,3 @@ class Pace:
 
 Steps = Iterator[Estimate]
 """What a method returns: estimates that get better. Closing the iterator cancels it between two batches."""
-
-Parameters = Mapping[str, Any]

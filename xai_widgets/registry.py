@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -156,6 +156,8 @@ class MethodTable(tuple[MethodInfo, ...]):
         )
 
 
+_AUTO = ("gradcam", "saliency", "lime", "shap", "occlusion")
+
 _registered: dict[str, MethodInfo] = {}
 
 
@@ -196,12 +198,14 @@ def get_method(name: str) -> MethodInfo:
     return _registered[name]
 
 
-def auto_method(classifier: Any) -> MethodInfo:
-    """The cheapest method that suits this model: Grad-CAM where there is a convolution, else saliency, else LIME."""
-    for name in ("gradcam", "saliency"):
-        if not get_method(name).unfit(classifier):
-            return get_method(name)
-    return get_method("lime")
+def auto_method(classifier: Any, given: Iterable[str] = ()) -> MethodInfo:
+    """The cheapest method that suits this model and has the parameters `given`.
+
+    Grad-CAM where there is a convolution, else saliency, else LIME; so ``n_samples=300`` alone asks for LIME.
+    """
+    fit = [info for info in map(get_method, _AUTO) if not info.unfit(classifier)]
+    asked = set(given)
+    return next((info for info in fit if asked <= {param.name for param in info.params}), fit[0])
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any
@@ -20,6 +20,11 @@ from xai_widgets.problem import Estimate, Problem
 from xai_widgets.protocol import MethodRow
 from xai_widgets.registry import MethodInfo
 from xai_widgets.segments import segment
+
+UNNORMALISED = (
+    "The picture was only scaled to 0–1. If the model was trained on normalised pictures pass "
+    "preprocess=weights.transforms(), or mean=…, std=…; if not, say so with mean=0, std=1."
+)
 
 
 class Session:
@@ -61,6 +66,8 @@ class Session:
         self.off_image = baselines.baseline_picture(self.view, self.segments, baseline, seed)
         self.space, self.seed, self.batch_size = space, int(seed), batch_size
         self.warnings = (*self.view.warnings, *segment_warnings)
+        if "not normalised" in self.preprocess_note:
+            self.warnings += (UNNORMALISED,)
         # The answer to a toggle is about probabilities whatever the map is about.
         self._toggles = self._problem(targets.Target(0), "probability")
 
@@ -73,11 +80,11 @@ class Session:
         """Resolve a class, a pair or a function; None is the top class."""
         return targets.resolve(wanted, self.probabilities, self.class_names)
 
-    def method(self, name: str) -> MethodInfo:
-        """Resolve a method's name; ``"auto"`` picks by the model."""
+    def method(self, name: str, given: Iterable[str] = ()) -> MethodInfo:
+        """Resolve a method's name; ``"auto"`` picks by the model, among those that have the parameters `given`."""
         if not isinstance(name, str):
             raise ArgumentError(f'method={name!r} must be a name, for example "lime".')
-        return registry.auto_method(self.classifier) if name == "auto" else registry.get_method(name)
+        return registry.auto_method(self.classifier, given) if name == "auto" else registry.get_method(name)
 
     def predict(self, active: np.ndarray) -> np.ndarray:
         """Probabilities float32 (C,) of the picture with the regions on that `active`, bool (S,), says."""
@@ -174,13 +181,15 @@ class Step:
         self.info, self.target, self.estimate, self.seconds = info, target, estimate, seconds
         self._session, self._params, self._space = session, params, space
 
-    def explanation(self) -> Explanation:
-        """The estimate as a frozen result."""
+    def explanation(self, *, stopped: bool = False) -> Explanation:
+        """The estimate as a frozen result; one that was `stopped` says so."""
         session, estimate, info = self._session, self.estimate, self.info
         values = estimate.values
         if values is None:
             values = np.asarray(estimate.regions)[session.segments]
         warnings = [*session.warnings, *estimate.warnings]
+        if stopped:
+            warnings.append(f"Stopped after {estimate.done:,} of {estimate.total:,}: this is the map found by then.")
         if not estimate.warnings and float(np.ptp(values)) == 0:
             warnings.append(f"The map is the same everywhere: {info.label} found nothing that matters here.")
         params = {name: _describe(value) for name, value in self._params.items()}

@@ -35,7 +35,7 @@ class Judge:
     def __init__(self, session: Session, store: Any = None, annotator: str | None = None) -> None:
         if annotator is not None and not isinstance(annotator, str):
             raise ArgumentError(f'annotator={annotator!r} must be a name, such as "anna".')
-        self._session: Session | None = session
+        self._session = session
         self._store = store if isinstance(store, FeedbackStore) else FeedbackStore(store or "xai_feedback.db")
         self.annotator = annotator if annotator is not None else _login()
         self._lock = threading.Lock()
@@ -47,12 +47,11 @@ class Judge:
 
     def known(self, target: Target) -> tuple[Feedback, ...]:
         """Judgements of this picture, model and class, oldest first."""
-        session = self._open()
-        if not isinstance(target.key, int):
-            return ()
-        return tuple(
-            self._store.records(picture_id=session.picture.digest, model_id=session.model_id, target=target.key)
-        )
+        session = self._session
+        single = target.key if isinstance(target.key, int) else None
+        found = self._store.records(picture_id=session.picture.digest, model_id=session.model_id, target=single)
+        # Pairs and functions have no index; they are known by their names.
+        return tuple(record for record in found if single is not None or record.target_name == target.name)
 
     def record(
         self,
@@ -67,7 +66,7 @@ class Judge:
         comment: str = "",
     ) -> Feedback:
         """Make a record and store it; it is durable when this returns."""
-        session = self._open()
+        session = self._session
         scope, chosen, mask = self._scope(session, regions, mask)
         made: dict[str, Any] = {}
         params: dict[str, Any] = {}
@@ -104,15 +103,6 @@ class Judge:
         )
         with self._lock:
             return self._store.add(record)
-
-    def close(self) -> None:
-        """Let go of the model and the picture."""
-        self._session = None
-
-    def _open(self) -> Session:
-        if self._session is None:
-            raise ArgumentError("This widget is closed. Run its cell again to judge.")
-        return self._session
 
     @staticmethod
     def _scope(

@@ -51,8 +51,7 @@ def lime(problem: Problem, *, n_samples: int = 1000, kernel_width: float = 0.25)
         done += len(batch)
         if done == n_samples or (done >= 4 and pace.due()):
             estimate = _fit(np.concatenate(masks), np.concatenate(scores), kernel_width, done, n_samples)
-        if estimate is not None:
-            yield replace(estimate, done=done)
+        yield replace(estimate or Estimate(total=n_samples), done=done)
 
 
 def _fit(masks: np.ndarray, scores: np.ndarray, kernel_width: float, done: int, total: int) -> Estimate:

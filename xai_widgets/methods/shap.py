@@ -88,6 +88,7 @@ def shap(problem: Problem, *, n_samples: int | None = None) -> Steps:
         return
     plan = _Plan(n_segments, total - 2, problem.seed)
     total = len(plan.masks) + 2
+    yield Estimate(done=2, total=total)
     scores = np.zeros(len(plan.masks))
     done, pace, estimate = 0, Pace(), None
     for batch, answers in problem.perturb([plan.masks]):
@@ -96,8 +97,7 @@ def shap(problem: Problem, *, n_samples: int | None = None) -> Steps:
         # Fewer coalitions than regions cannot be solved.
         if done == len(plan.masks) or (done >= 2 * n_segments and pace.due()):
             estimate = _estimate(plan, scores, done, total, empty, whole)
-        if estimate is not None:
-            yield replace(estimate, done=done + 2)
+        yield replace(estimate or Estimate(total=total), done=done + 2)
 
 
 def _estimate(plan: Any, scores: np.ndarray, done: int, total: int, empty: float, whole: float) -> Estimate:

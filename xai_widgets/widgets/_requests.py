@@ -43,16 +43,18 @@ class Requests:
 
     @staticmethod
     def _record(widget: Explorer, number: Any, payload: Mapping[str, Any]) -> None:
-        def keep() -> None:
-            given = {key: payload[key] for key in ("rating", "label", "comment") if payload.get(key) is not None}
-            record = widget.record(payload.get("verdict"), regions=payload.get("regions") or None, **given)
-            _reply(widget, protocol.RECORD, protocol.DONE, number, record.to_judgement())
+        given = {key: payload[key] for key in ("rating", "label", "comment") if payload.get(key) is not None}
+        # What is judged is settled now; by the time it is stored the reader may look at another class.
+        keep = widget.judge(payload.get("verdict"), regions=payload.get("regions") or None, **given)
+
+        def work() -> None:
+            _reply(widget, protocol.RECORD, protocol.DONE, number, keep().to_judgement())
 
         def fail(error: BaseException) -> None:
             _reply(widget, protocol.RECORD, protocol.FAILED, number, {"message": message_of(error)})
 
         # A key of its own: no judgement may be overtaken by the next.
-        RUNNER.submit((id(widget), "record", number), steps(keep), fail=fail, urgent=True)
+        RUNNER.submit((id(widget), "record", number), steps(work), fail=fail, urgent=True)
 
 
 def _reply(widget: Explorer, kind: str, outcome: str, number: Any, payload: Mapping[str, Any]) -> None:

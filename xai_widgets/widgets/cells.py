@@ -14,7 +14,8 @@ _by_cell: dict[str, tuple[str, weakref.WeakSet]] = {}
 def replace(widget: Any) -> None:
     """Note that the running cell made `widget`, and close what an earlier run of the same cell made.
 
-    Widgets of one run belong together, so a loop may make ten. Outside a notebook nothing happens.
+    Widgets of one run belong together, so a loop may make ten. Where the host does not tell which cell runs,
+    as outside a notebook, nothing happens: two cells may hold the same text.
     """
     cell, run = _running_cell()
     if not cell:
@@ -34,7 +35,6 @@ def _running_cell() -> tuple[str, str]:
         from IPython import get_ipython
 
         parent = get_ipython().get_parent()  # None outside IPython; only kernels have get_parent
-        cell = parent["metadata"].get("cellId") or parent["content"].get("code", "")
-        return str(cell), str(parent["header"]["msg_id"])
+        return str(parent["metadata"]["cellId"]), str(parent["header"]["msg_id"])
     except (ImportError, AttributeError, KeyError, TypeError):
         return "", ""

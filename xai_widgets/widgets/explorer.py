@@ -97,7 +97,8 @@ class Explorer(anywidget.AnyWidget):
         self._judge = judge
         self._callbacks: list[Callable[[Feedback], Any]] = []
         self._maps = 0
-        self._retry: Callable[[], None] | None = None
+        self._failed: dict[str, Callable[[], None]] = {}
+        self._on_show: tuple[Target, Explanation | None] = target, None
         self._keys = {(id(self), kind) for kind in ("explain", "predict", "identity")}
         self.n_segments = session.n_segments
         self.before = session.probabilities
@@ -167,14 +168,31 @@ class Explorer(anywidget.AnyWidget):
             1 to 5: does the map make sense?
         label, comment : str
         """
-        record = self._judge.record(
-            self._target, self.explanation, verdict,
-            regions=regions, mask=mask, rating=rating, label=label, comment=comment,
-        )  # fmt: skip
-        self.set_trait("feedback", (*self.feedback, record))
-        for callback in tuple(self._callbacks):
-            callback(record)
-        return record
+        given = {"regions": regions, "mask": mask, "rating": rating, "label": label, "comment": comment}
+        return self.judge(verdict, **given)()
+
+    def judge(self, verdict: str | None, **given: Any) -> Callable[[], Feedback]:
+        """Note now what is judged, the map on show; the function returned stores it, also after `close`."""
+        if self._judge is None:
+            raise ArgumentError("This widget is closed. Run its cell again to judge.")
+        store, (target, explanation) = self._judge, self._on_show
+
+        def keep() -> Feedback:
+            record = store.record(target, explanation, verdict, **given)
+            if self._session is not None and target == self._target:
+                self.set_trait("feedback", (*self.feedback, record))
+            return record
+
+        def tell() -> Feedback:
+            record = keep()
+            for callback in tuple(self._callbacks):
+                try:
+                    callback(record)
+                except Exception as error:  # noqa: BLE001 - the judgement is stored, whatever somebody does with it
+                    self._show(error, "The judgement is stored, but a callback of on_feedback failed.")
+            return record
+
+        return tell
 
     def on_feedback(self, callback: Callable[[Feedback], Any], remove: bool = False) -> None:
         """Call `callback` with each record after it is stored, whoever gave it; ``remove=True`` stops that."""
@@ -208,8 +226,9 @@ class Explorer(anywidget.AnyWidget):
         self.status = "closed"
         super().close()
         # IPython's Out keeps the object; what is heavy must not stay with it.
-        self._session, self._retry = None, None
-        self._judge.close()
+        self._session = self._judge = None
+        self._failed.clear()
+        self._on_show = self._target, None
         self._callbacks.clear()
         self.unobserve_all()
         with self.hold_trait_notifications():
@@ -221,33 +240,42 @@ class Explorer(anywidget.AnyWidget):
 
     @t.validate("target")
     def _validate_target(self, proposal: Any) -> Any:
-        if self._session is None or proposal["value"] == self._target.key is not None:
+        if self._session is None or self.comm is None:
             return proposal["value"]
-        if proposal["value"] is None and self._target.function is not None:
-            return None
-        try:
-            self._target = self._session.target(proposal["value"])
-        except XaiError as error:
-            return self._refuse(error, "target")
-        if self._target.key is None and self.target is None and self.comm is not None:
-            self._request_map()  # one function after another: to traitlets nothing has changed
+        found = self._session.target(proposal["value"])
+        if found != self._target:
+            before, self._target = self._target, found
+            if before.key == found.key:
+                self._request_map()  # one function after another: to traitlets nothing has changed
         return self._target.key
 
     @t.validate("method")
     def _validate_method(self, proposal: Any) -> str:
-        if self._session is None:
-            return proposal["value"]
-        try:
-            return self._session.method(proposal["value"]).name
-        except XaiError as error:
-            return self._refuse(error, "method")
+        return proposal["value"] if self._session is None else self._session.method(proposal["value"]).name
 
-    def _refuse(self, error: XaiError, name: str) -> Any:
-        """Raise in Python; in the browser, whose messages have nobody to raise to, show the error instead."""
-        if name not in self._property_lock:
-            raise error
-        self._show(error, "This cannot be explained.")
-        return getattr(self, name)
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take over what changed in the browser. What cannot be is shown there and put back: nobody could catch it."""
+        possible = dict(sync_data)
+        for name, check in self._checks().items():
+            if name in possible:
+                try:
+                    check(possible[name])
+                except (XaiError, ValueError, TypeError) as error:
+                    self._show(error, f"{name} cannot be {possible[name]!r}.")
+                    for refused in {name, "history"} if name == "active" else {name}:
+                        possible.pop(refused, None)
+                        self.send_state(refused)
+        super().set_state(possible)
+
+    def _checks(self) -> dict[str, Callable[[Any], Any]]:
+        if self._session is None:
+            return {}
+        active = self.traits()["active"]
+        return {
+            "target": self._session.target,
+            "method": self._session.method,
+            "active": lambda value: active.validate(self, np.array(value, bool)),
+        }
 
     @t.observe("target", "method")
     def _explain_anew(self, change: Any) -> None:
@@ -298,26 +326,32 @@ class Explorer(anywidget.AnyWidget):
             except GeneratorExit:
                 # Stopped: the map so far stays and says that it is partial. Overtaken: it must not come back.
                 if step is not None and not RUNNER.waiting((id(self), "explain")):
-                    self._paint(step, info, partial=True)
+                    self._paint(step, info, partial=True, stopped=True)
                 raise
             self._paint(step, info, partial=False)
+            self._succeed("explain")
 
         self._submit("explain", work, self._request_map, f"{info.label} could not run.", cancelled=self._stopped)
 
-    def _paint(self, step: Step, info: MethodInfo, *, partial: bool) -> None:
+    def _paint(self, step: Step, info: MethodInfo, *, partial: bool, stopped: bool = False) -> None:
         if self._session is None:
             return
-        explanation = step.explanation()
         estimate = step.estimate
-        self._maps += 1
         left = step.seconds / max(estimate.done, 1) * (estimate.total - estimate.done) if partial else 0.0
+        progress = {"done": estimate.done, "total": estimate.total, "left": round(left, 1)}
+        if not estimate.has_map:
+            self.progress = progress
+            return
+        explanation = step.explanation(stopped=stopped)
+        self._maps += 1
+        self._on_show = step.target, explanation
         with self.hold_sync():
             self.set_trait("explanation", explanation)
             self.heat = wire.heat(explanation, self._maps, info.label, partial=partial)
             self.facts = facts(explanation)
-            self.progress = {"done": estimate.done, "total": estimate.total, "left": round(left, 1)}
+            self.progress = progress
             if not partial:
-                self.status, self.error = "idle", None
+                self.status = "idle"
                 self.methods = self._session.menu(self._params)  # with what was learned about the price of a call
 
     def _stopped(self) -> None:
@@ -333,18 +367,28 @@ class Explorer(anywidget.AnyWidget):
             if self._session is not None:
                 self.answered_off = off
                 self.set_trait("prediction", answer)
+                self._succeed("predict")
 
         self._submit("predict", steps(ask), self._request_prediction, "The model could not be asked.", urgent=True)
 
     def _request_feedback(self) -> None:
-        target = self._target
+        target, judge = self._target, self._judge
+        old = {record.id for record in self.feedback}
+
+        def new() -> tuple[Feedback, ...]:
+            """What was recorded while the earlier ones were read."""
+            return tuple(record for record in self.feedback if record.id not in old)
 
         def load() -> None:
-            known = self._judge.known(target)
-            if self._session is not None and target is self._target:
-                self.set_trait("feedback", known)
+            known = judge.known(target)
+            if self._session is None or target != self._target:
+                return
+            ids = {record.id for record in known}
+            self.set_trait("feedback", (*known, *(record for record in new() if record.id not in ids)))
+            self._succeed("identity")
 
-        self._submit("identity", steps(load), self._request_feedback, "Earlier judgements could not be read.")
+        title = "Earlier judgements could not be read."
+        self._submit("identity", steps(load), self._request_feedback, title, urgent=True)
 
     def _submit(
         self,
@@ -359,7 +403,7 @@ class Explorer(anywidget.AnyWidget):
         def fail(error: BaseException) -> None:
             if self._session is None:
                 return
-            self._retry = retry
+            self._failed[kind] = retry
             self._show(error, title)
             if kind == "explain":
                 self.status = "failed"
@@ -370,10 +414,16 @@ class Explorer(anywidget.AnyWidget):
         trace = "".join(traceback.format_exception(error))
         self.error = {"title": title, "message": message_of(error), "traceback": trace}
 
+    def _succeed(self, kind: str) -> None:
+        """A kind of work went well: its failure is history, and with the last one the message."""
+        if self._failed.pop(kind, None) and not self._failed:
+            self.error = None
+
     def retry(self) -> None:
-        """Do again what failed last; without a failure, explain anew."""
+        """Do again whatever has failed; without a failure, explain anew."""
         self.error = None
-        (self._retry or self._request_map)()
+        for request in tuple(self._failed.values()) or (self._request_map,):
+            request()
 
     # ---- without a front end ---------------------------------------------------------------------------------------
 
