@@ -10,9 +10,20 @@ import { type Place, places } from "./lib/geometry.ts";
 import { present, push, step } from "./lib/history.ts";
 import { bandOf, promise, type Test } from "./lib/word.ts";
 import type { Heat, Request, Traits, Verdict } from "./protocol.ts";
-import { words } from "./words.ts";
+import * as words from "./words.ts";
 
-export type Topic = "picture" | "heat" | "answer" | "looks" | "point" | "marks" | "status" | "facts" | "list";
+export type Topic =
+  | "picture"
+  | "heat"
+  | "answer"
+  | "looks"
+  | "opacity"
+  | "point"
+  | "marks"
+  | "status"
+  | "trouble"
+  | "facts"
+  | "list";
 
 /** Which topics a changed trait touches. */
 const TOUCHES: Record<keyof Traits, Topic[]> = {
@@ -24,15 +35,15 @@ const TOUCHES: Record<keyof Traits, Topic[]> = {
   methods: ["status"],
   status: ["status"],
   progress: ["status"],
-  error: ["status"],
+  error: ["trouble", "answer"],
   facts: ["facts"],
   feedback: ["marks"],
   store: ["marks"],
   target: ["heat", "answer", "status"],
-  method: ["status"],
+  method: ["status", "heat"],
   active: ["answer"],
   history: ["answer"],
-  opacity: ["looks"],
+  opacity: ["opacity"],
   threshold: ["looks"],
   colormap: ["looks"],
   sign: ["looks"],
@@ -66,7 +77,7 @@ export class Store {
     hover: -1,
     focus: -1,
     marking: false,
-    /** Nothing is chosen beforehand: a default would be an answer that nobody gave. */
+    /** Nothing is chosen for the map beforehand: a default would be an answer that nobody gave. */
     verdict: null as Verdict | null,
     marked: new Set<number>(),
     rating: null as number | null,
@@ -119,6 +130,7 @@ export class Store {
   changed(key: keyof Traits): void {
     if (key === "heat") this.#onHeat();
     if (key === "prediction") this.#onAnswer();
+    if (key === "error") clearTimeout(this.#patience); // there is an answer, if not the one hoped for
     if (key === "picture" || key === "regions") this.ui.marked.clear();
     this.touch(...TOUCHES[key]);
   }
@@ -184,6 +196,19 @@ export class Store {
 
   className(index: number): string {
     return this.host.get("class_names")[index] ?? "";
+  }
+
+  /** What the map on show speaks of; not yet what was asked for, while that is still being found. */
+  get mapName(): string {
+    return this.host.get("heat").target_name ?? this.targetName;
+  }
+
+  /** Whether the map on show is another one than was asked for. */
+  get stale(): boolean {
+    const { id, method, target } = this.host.get("heat");
+    return (
+      id !== undefined && (method !== this.host.get("method") || String(target) !== String(this.host.get("target")))
+    );
   }
 
   get targetName(): string {
@@ -256,7 +281,7 @@ export class Store {
     this.#patience = setTimeout(() => {
       if (!this.asking || this.ui.kernel === "gone") return;
       this.ui.kernel = "busy";
-      this.touch("status");
+      this.touch("status", "trouble");
     }, 1500);
   }
 
@@ -264,7 +289,7 @@ export class Store {
 
   get promises(): boolean {
     const heat = this.host.get("heat");
-    return Boolean(heat.additive && heat.unit === "probability" && this.target[0] >= 0);
+    return Boolean(heat.additive && heat.unit === "probability" && this.target[0] >= 0 && !this.stale);
   }
 
   #changed(off: number[]): number[] {
@@ -295,7 +320,7 @@ export class Store {
     clearTimeout(this.#patience);
     if (open && open.measured === null && this.#asked) {
       open.measured = (this.scoreOf(this.now) - this.scoreOf(this.#asked)) * 100;
-      this.say(words.answered(open, this.targetName, this.now[this.target[0]] ?? 0));
+      this.say(words.answered(open, this.targetName, this.scoreOf(this.now)));
     }
     this.#asked = null;
   }

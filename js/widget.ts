@@ -42,7 +42,7 @@ function connect(model: Model, signal: AbortSignal): { host: Host; listen: (stor
     const alive = (): void => {
       if (store.ui.kernel === "ready") return;
       store.ui.kernel = "ready";
-      store.touch("status");
+      store.touch("status", "trouble", "marks");
     };
     const subscribe = (name: string, listener: (...args: never[]) => void): void => {
       model.on(name, listener);
@@ -60,7 +60,7 @@ function connect(model: Model, signal: AbortSignal): { host: Host; listen: (stor
     }) as (...args: never[]) => void);
     const silence = setTimeout(() => {
       store.ui.kernel = "gone";
-      store.touch("status", "answer", "marks");
+      store.touch("status", "trouble", "answer", "marks");
     }, SILENCE);
     signal.addEventListener("abort", () => clearTimeout(silence));
     void host.request("ping").then(() => clearTimeout(silence));

@@ -296,3 +296,51 @@ def test_hostile_and_long_names_are_shown_as_text(bridge, tmp_path):
     assert "<script>" in page.get_by_test_id("xw").inner_text()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     w.close()
+
+
+def test_a_map_keeps_its_name_while_another_cannot_be_made(bridge, show):
+    class Fails(ColourModel):
+        broken = False
+
+        def forward(self, x):
+            if self.broken:
+                raise RuntimeError("broken")
+            return super().forward(x)
+
+    model = Fails()
+    w = show(model, method="occlusion")
+    page = bridge.page
+    model.broken = True
+    w.target = "blue"
+    w.wait(20)
+    bridge.until(lambda: page.get_by_role("alert").count(), "the error")
+    text = page.locator(".pic").inner_text()
+    assert "Still showing red, according to Occlusion" in text
+    assert "for red" in text
+    assert "for blue" not in text
+
+
+def test_menus_stay_open_while_a_map_is_refined(bridge, explain):
+    w = explain(method="lime", n_samples=20_000)
+    bridge.show(w)
+    page = bridge.page
+    root = page.get_by_test_id("xw")
+    bridge.until(lambda: root.get_attribute("data-heat"), "a first map")
+    page.get_by_role("button", name="according to").click()
+    first = int(root.get_attribute("data-heat"))
+    bridge.until(lambda: int(root.get_attribute("data-heat")) > first + 2, "a better map")
+    page.locator("[role=dialog]").get_by_role("button", name="Saliency").click()
+    bridge.until(lambda: w.method == "saliency", "the method in the kernel")
+    ready(bridge, w)
+
+
+def test_nothing_is_submitted_before_something_is_said(bridge, show):
+    w = show(method="saliency")
+    page = bridge.page
+    submit = page.get_by_role("button", name="Submit")
+    assert submit.is_disabled()
+    page.get_by_role("radio", name="Unsure").check(force=True)
+    bridge.until(submit.is_enabled, "the button")
+    submit.click()
+    bridge.until(lambda: len(w.feedback) == 1, "the record")
+    assert (w.feedback[0].verdict, w.feedback[0].scope) == ("unsure", "map")

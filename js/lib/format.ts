@@ -13,7 +13,7 @@ export const signed = (x: number, digits = 1): string => {
 };
 
 /** 38.3 %, and two digits where one would say too little. */
-export const percent = (p: number, digits = p < 0.01 ? 2 : 1): string => `${(p * 100).toFixed(digits)}${THIN}%`;
+export const percent = (p: number, digits = Math.abs(p) < 0.01 ? 2 : 1): string => `${plain(p * 100, digits)}${THIN}%`;
 
 export const wholePercent = (p: number): string => `${Math.round(p * 100)}${THIN}%`;
 
@@ -22,5 +22,3 @@ export const plain = (x: number, digits: number): string => x.toFixed(digits).re
 /** Digits after the point with which `largest` shows two or three significant ones. */
 export const digitsFor = (largest: number): number =>
   largest > 0 ? clamp(Math.ceil(-Math.log10(largest)) + 1, 1, 6) : 1;
-
-export const thousands = (n: number): string => n.toLocaleString("en");

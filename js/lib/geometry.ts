@@ -74,9 +74,15 @@ type Point = [number, number];
 
 /**
  * Closed outlines of a set of pixels: rings of corners, with each stair cut by half a pixel, so that edges look crisp
- * at any size and stay within half a pixel of the truth. Holes are rings of their own; fill with "evenodd".
+ * at any size and stay within half a pixel of the truth. Holes are rings of their own; fill with "evenodd". Bounds, if
+ * they are known, save looking at the rest of the picture.
  */
-export function rings(inside: (i: number) => unknown, width: number, height: number): Point[][] {
+export function rings(
+  inside: (i: number) => unknown,
+  width: number,
+  height: number,
+  { x0, y0, x1, y1 } = { x0: 0, y0: 0, x1: width - 1, y1: height - 1 },
+): Point[][] {
   const at = (x: number, y: number): boolean =>
     x >= 0 && y >= 0 && x < width && y < height && Boolean(inside(y * width + x));
   // Directed edges along pixel sides, with the inside on the right; from each corner there start at most two.
@@ -88,8 +94,8 @@ export function rings(inside: (i: number) => unknown, width: number, height: num
     if (list) list.push(id(u, v));
     else starts.set(from, [id(u, v)]);
   };
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
+  for (let y = y0; y <= y1; y++) {
+    for (let x = x0; x <= x1; x++) {
       if (!at(x, y)) continue;
       if (!at(x, y - 1)) edge(x, y, x + 1, y);
       if (!at(x + 1, y)) edge(x + 1, y, x + 1, y + 1);

@@ -1,5 +1,5 @@
 /** The map in one or two sentences: where the evidence lies, how concentrated it is, how much is unclear. */
-import { words } from "../words.ts";
+import * as words from "../words.ts";
 import type { Evidence } from "./evidence.ts";
 import { wholePercent } from "./format.ts";
 import { type Place, placeWord } from "./geometry.ts";

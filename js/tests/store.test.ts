@@ -120,7 +120,7 @@ test("painters run once a frame, only for what they listen to, and never after t
   const { host, store, life } = make();
   const looks = vi.fn();
   const marks = vi.fn();
-  store.on(["looks"], looks);
+  store.on(["opacity"], looks);
   store.on(["marks"], marks);
   frame();
   host.set("opacity", 0.1);
@@ -133,6 +133,16 @@ test("painters run once a frame, only for what they listen to, and never after t
   host.set("opacity", 0.3);
   frame();
   expect(looks).toHaveBeenCalledTimes(2);
+});
+
+test("a map speaks of its own class and method until the one asked for is there", () => {
+  const { host, store } = make();
+  host.set("heat", { ...host.state.heat, target_name: "cat" });
+  expect(store.stale).toBe(false);
+  host.set("target", 1);
+  expect([store.stale, store.mapName, store.targetName, store.promises]).toEqual([true, "cat", "dog", false]);
+  host.set("heat", { ...host.state.heat, id: 2, target: 1, target_name: "dog" });
+  expect([store.stale, store.mapName, store.promises]).toEqual([false, "dog", true]);
 });
 
 test("the explained number is a class or the lead of one over another", () => {

@@ -2,7 +2,7 @@
 import { el, icon, opens, span } from "../lib/dom.ts";
 import { percent } from "../lib/format.ts";
 import type { Store } from "../store.ts";
-import { words } from "../words.ts";
+import * as words from "../words.ts";
 import { fillClasses, fillMethods } from "./menus.ts";
 import type { Popovers } from "./popover.ts";
 

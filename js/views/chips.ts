@@ -1,13 +1,13 @@
 /** How the map was made, in the footer: short facts that open to plain words. */
 import { el, icon, opens, span } from "../lib/dom.ts";
 import type { Store } from "../store.ts";
-import { words } from "../words.ts";
+import * as words from "../words.ts";
 import type { Popovers } from "./popover.ts";
 
 export function chips(store: Store, popovers: Popovers): HTMLElement {
   const node = el("footer", { class: "chips", role: "group", "aria-label": words.chips });
   store.on(["facts"], () => {
-    popovers.close();
+    popovers.closeIn(node);
     node.replaceChildren(
       ...store.host.get("facts").map((fact) => {
         const mark = fact.level ? icon(fact.level === "warn" ? "warn" : "check") : null;

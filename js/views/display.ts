@@ -3,7 +3,7 @@ import { div, el, icon, segmented, span } from "../lib/dom.ts";
 import { wholePercent } from "../lib/format.ts";
 import type { Colormap, Sign } from "../protocol.ts";
 import type { Store } from "../store.ts";
-import { words } from "../words.ts";
+import * as words from "../words.ts";
 
 export function display(store: Store, uid: string): HTMLElement[] {
   const panel = el("div", { class: "disp", id: `${uid}-disp`, hidden: true });
@@ -86,7 +86,7 @@ export function display(store: Store, uid: string): HTMLElement[] {
     div("w", colours, outlines.node, unclear.node),
   );
 
-  store.on(["looks", "heat"], () => {
+  store.on(["looks", "opacity", "heat"], () => {
     const evidence = store.evidence;
     const isSigned = evidence?.signed ?? true;
     opacity.paint();

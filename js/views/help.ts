@@ -1,6 +1,6 @@
 /** The sheet behind "?": how to read the map, and every key. */
 import { div, el, icon, span } from "../lib/dom.ts";
-import { words } from "../words.ts";
+import * as words from "../words.ts";
 
 export class Help {
   #scrim: HTMLElement | null = null;
@@ -14,7 +14,7 @@ export class Help {
 
   open(): void {
     if (this.#scrim) return;
-    const { sheet } = words;
+    const sheet = words.sheet;
     const shadow = this.root.getRootNode() as Document | ShadowRoot;
     this.#back = shadow.activeElement as HTMLElement | null;
     const close = el("button", { class: "ib", "aria-label": sheet.close }, icon("close"));

@@ -2,9 +2,11 @@
 import { div, el, icon, segmented, span } from "../lib/dom.ts";
 import { type Judgement, VERDICTS, type Verdict } from "../protocol.ts";
 import type { Store } from "../store.ts";
-import { words } from "../words.ts";
+import * as words from "../words.ts";
 
 const SHOWN = 4;
+/** Milliseconds after which a judgement that was not answered is called so. */
+const PATIENCE = 20_000;
 const ICONS = { mattered: "check", must_not_matter: "ban", unsure: "question" } as const;
 
 export function judgement(store: Store, uid: string): { node: HTMLElement; submit: () => void } {
@@ -26,6 +28,7 @@ export function judgement(store: Store, uid: string): { node: HTMLElement; submi
     [1, 2, 3, 4, 5].map((value) => ({ value, label: String(value) })),
     (value) => {
       ui.rating = value;
+      store.touch("marks");
     },
   );
   const mark = el(
@@ -49,13 +52,31 @@ export function judgement(store: Store, uid: string): { node: HTMLElement; submi
   const earlier = el("ul", { class: "earlier" });
   const place = el("p", { class: "muted place" });
 
+  const form = div(
+    "fbg",
+    verdict.node,
+    div("drawrow", mark, what, clear),
+    div("rate", el("span", {}, words.makesSense), rating.node, label),
+    comment,
+    div("sub", saved, send),
+  );
+
+  let patience: ReturnType<typeof setTimeout> | undefined;
+  store.signal.addEventListener("abort", () => clearTimeout(patience));
+  const nothing = (): boolean => !(ui.verdict || ui.rating || label.value || comment.value);
   const submit = (): void => {
-    if (ui.saving.state === "saving" || ui.kernel === "gone") return;
+    if (ui.saving.state === "saving" || ui.kernel === "gone" || nothing()) return;
     const regions = [...ui.marked].sort((a, b) => a - b);
     const payload = { verdict: ui.verdict, regions, rating: ui.rating, label: label.value, comment: comment.value };
     ui.saving = { state: "saving" };
     store.touch("marks");
+    clearTimeout(patience);
+    patience = setTimeout(() => {
+      ui.saving = { state: "failed", why: words.noAnswer };
+      store.touch("marks");
+    }, PATIENCE);
     void host.request("record", payload).then((answer) => {
+      clearTimeout(patience);
       if (answer.done) {
         // Only now is it on disk: the marks turn solid, and the form is free for the next one.
         const at = new Date(String(answer.payload.created));
@@ -72,8 +93,7 @@ export function judgement(store: Store, uid: string): { node: HTMLElement; submi
   };
   send.onclick = submit;
   const edited = (): void => {
-    if (ui.saving.state === "saving" || ui.saving.state === "none") return;
-    ui.saving = { state: "none" };
+    if (ui.saving.state !== "saving") ui.saving = { state: "none" };
     store.touch("marks");
   };
   for (const field of [label, comment]) field.addEventListener("input", edited);
@@ -95,7 +115,8 @@ export function judgement(store: Store, uid: string): { node: HTMLElement; submi
     }[saving.state];
     const shape = { saved: "check", failed: "warn" }[saving.state as string] as "check" | "warn" | undefined;
     saved.replaceChildren(...(shape ? [icon(shape)] : []), text);
-    send.disabled = saving.state === "saving" || ui.kernel === "gone";
+    send.disabled = saving.state === "saving" || ui.kernel === "gone" || nothing();
+    form.inert = saving.state === "saving"; // what is typed meanwhile would be wiped
     const all = host.get("feedback");
     kept.textContent = all.length ? words.earlier(all.length) : "";
     earlier.replaceChildren(...all.slice(-SHOWN).reverse().map(line));
@@ -109,14 +130,7 @@ export function judgement(store: Store, uid: string): { node: HTMLElement; submi
     "section",
     { class: "fb", "aria-label": words.judgement },
     div("hd", el("h3", {}, words.judgement), kept),
-    div(
-      "fbg",
-      verdict.node,
-      div("drawrow", mark, what, clear),
-      div("rate", el("span", {}, words.makesSense), rating.node, label),
-      comment,
-      div("sub", saved, send),
-    ),
+    form,
     earlier,
     place,
   );

@@ -69,8 +69,9 @@ export class Layers {
     const { labels } = this.store.regions;
     const wanted = new Uint8Array(this.store.regions.count);
     for (const r of regions) wanted[r] = 1;
+    const bounds = regions.length === 1 ? this.store.regions.places[regions[0] as number] : undefined;
     const path = new Path2D();
-    for (const ring of rings((i) => wanted[labels[i] as number], this.width, this.height)) {
+    for (const ring of rings((i) => wanted[labels[i] as number], this.width, this.height, bounds)) {
       ring.forEach(([x, y], i) => {
         if (i) path.lineTo(x, y);
         else path.moveTo(x, y);

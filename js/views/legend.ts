@@ -6,7 +6,7 @@ import type { Evidence } from "../lib/evidence.ts";
 import { clamp } from "../lib/format.ts";
 import { summarise } from "../lib/summary.ts";
 import type { Store } from "../store.ts";
-import { words } from "../words.ts";
+import * as words from "../words.ts";
 
 const HEIGHT = 12;
 
@@ -64,12 +64,12 @@ export function legend(store: Store): { nodes: HTMLElement[] } {
         );
       }),
     );
-    const name = store.targetName;
-    left.textContent = e.signed ? words.against(name) : words.weak;
-    right.textContent = e.signed ? words.for(name) : words.strong;
+    const name = store.mapName;
+    left.textContent = e.signed ? words.speaksAgainst(name) : words.weak;
+    right.textContent = e.signed ? words.speaksFor(name) : words.strong;
     unit.textContent = words.scale[e.heat.unit];
   };
-  store.on(["heat", "looks", "picture"], paint);
+  store.on(["heat", "looks", "opacity", "picture"], paint);
   store.on(["point", "heat"], () => {
     const e = store.evidence;
     const r = store.ui.hover;
@@ -79,8 +79,9 @@ export function legend(store: Store): { nodes: HTMLElement[] } {
   store.on(["heat", "picture"], () => {
     const e = store.evidence;
     const { places, width, height } = store.regions;
-    sentence.textContent = e && places.length ? summarise(e, store.targetName, places, width, height) : "";
-    extra.textContent = e?.heat.note ?? "";
+    sentence.textContent = e && places.length ? summarise(e, store.mapName, places, width, height) : "";
+    const still = e && store.stale ? `${words.still(store.mapName, e.heat.label)} ` : "";
+    extra.textContent = still + (e?.heat.note ?? "");
     extra.hidden = !extra.textContent;
   });
   const observer = new ResizeObserver(() => store.touch("looks"));

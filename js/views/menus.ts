@@ -2,7 +2,7 @@
 import { div, el, icon, span } from "../lib/dom.ts";
 import { percent } from "../lib/format.ts";
 import type { Store } from "../store.ts";
-import { words } from "../words.ts";
+import * as words from "../words.ts";
 import type { Popovers } from "./popover.ts";
 
 /** More than this nobody reads; typing narrows. */

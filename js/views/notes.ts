@@ -1,7 +1,7 @@
 /** What went wrong or is missing, under the bar and never over the picture. */
 import { div, el, type IconName, icon } from "../lib/dom.ts";
 import type { Store } from "../store.ts";
-import { words } from "../words.ts";
+import * as words from "../words.ts";
 
 /** Text in which `backticks` become code; built of nodes, so nothing in it is ever run. */
 function prose(text: string): Node[] {
@@ -35,7 +35,7 @@ export function notes(store: Store): HTMLElement {
     );
     details.onclick = () => {
       open = !open;
-      store.touch("status");
+      store.touch("trouble");
     };
     const retry = el("button", { class: "btn" }, words.tryAgain);
     retry.onclick = () => void store.host.request("retry");
@@ -48,7 +48,7 @@ export function notes(store: Store): HTMLElement {
     const body = [el("b", {}, `${failure.title} `), ...prose(failure.message), kept, trace];
     return [note("err", "warn", body, [details, retry, dismiss])];
   };
-  store.on(["status"], () => {
+  store.on(["trouble"], () => {
     const { kernel } = store.ui;
     const plain = kernel === "gone" ? words.noKernelNote : kernel === "busy" ? words.busyNote : null;
     root.replaceChildren(

@@ -2,7 +2,7 @@
 import { context, div, el, icon, layer } from "../lib/dom.ts";
 import type { Verdict } from "../protocol.ts";
 import type { Store } from "../store.ts";
-import { words } from "../words.ts";
+import * as words from "../words.ts";
 import { Layers } from "./layers.ts";
 import { pointer } from "./pointer.ts";
 import { tooltip } from "./tooltip.ts";
@@ -154,12 +154,12 @@ export function picture(store: Store, root: HTMLElement, uid: string): { nodes: 
     layers.paintHeat();
     layers.paintSwitched();
   });
-  store.on(["heat", "looks", "answer", "point", "marks", "picture"], draw);
+  store.on(["heat", "looks", "opacity", "answer", "point", "marks", "picture"], draw);
   store.on(["heat", "status"], () => {
     const missing = !store.evidence && store.host.get("status") === "running";
     waiting.hidden = !missing;
     waiting.textContent = words.waiting;
-    stage.setAttribute("aria-label", words.pictureWith(store.regions.count, store.targetName));
+    stage.setAttribute("aria-label", words.pictureWith(store.regions.count, store.mapName));
   });
   store.on(["marks"], () => {
     const { marking, verdict } = store.ui;

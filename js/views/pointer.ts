@@ -1,7 +1,7 @@
 /** Pointing at and clicking on the picture, by pointer and by keyboard. */
 import { neighbour, placeWord } from "../lib/geometry.ts";
 import type { Store } from "../store.ts";
-import { words } from "../words.ts";
+import * as words from "../words.ts";
 import type { Layers } from "./layers.ts";
 import type { Tip } from "./tooltip.ts";
 

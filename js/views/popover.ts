@@ -54,6 +54,11 @@ export class Popovers {
     if (back) button.focus({ preventScroll: true });
   }
 
+  /** Close if it belongs to a button in `node`, which is about to be replaced. */
+  closeIn(node: HTMLElement): void {
+    if (this.#open && node.contains(this.#open.button)) this.close();
+  }
+
   /** Arrow keys walk through the entries. */
   walk(by: 1 | -1): void {
     if (!this.#open) return;

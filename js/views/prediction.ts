@@ -2,7 +2,7 @@
 import { div, el, span } from "../lib/dom.ts";
 import { clamp, percent, signed } from "../lib/format.ts";
 import type { Store } from "../store.ts";
-import { words } from "../words.ts";
+import * as words from "../words.ts";
 
 const ROWS = 6;
 
@@ -19,7 +19,7 @@ export function prediction(store: Store): HTMLElement {
     div("key", el("span", {}, el("i", { class: "n" }), words.now), el("span", {}, el("i"), words.original)),
   );
 
-  store.on(["answer", "heat"], () => {
+  store.on(["answer"], () => {
     const { before, now, asking } = store;
     if (!before.length) return;
     const [target] = store.target;
@@ -28,18 +28,27 @@ export function prediction(store: Store): HTMLElement {
     node.classList.toggle("asking", asking);
 
     const explained = target >= 0 ? target : indexOfMost(before);
-    const was = before[explained] ?? 0;
-    const is = now[explained] ?? 0;
+    const pair = store.target[1] !== null;
+    const was = pair ? store.scoreOf(before) : (before[explained] ?? 0);
+    const is = pair ? store.scoreOf(now) : (now[explained] ?? 0);
     const overtaken = !asking && target >= 0 && lead !== indexOfMost(before);
     note.classList.toggle("flip", overtaken);
     note.textContent = asking
-      ? words.asking
+      ? store.host.get("error")
+        ? words.unanswered
+        : words.asking
       : overtaken
         ? words.leads(store.className(lead))
         : off
           ? words.withOff(off)
           : words.asItIs;
-    const beside = asking ? words.beforeLast : off ? words.from(percent(was)) : store.className(explained);
+    const beside = asking
+      ? words.beforeLast
+      : off
+        ? words.from(percent(was))
+        : pair
+          ? store.targetName
+          : store.className(explained);
     hero.replaceChildren(
       span("n", percent(is)),
       el("span", { class: "was", title: beside }, beside),
@@ -50,7 +59,7 @@ export function prediction(store: Store): HTMLElement {
     const shown = [...new Set([...likely.slice(0, ROWS), explained, lead])];
     const most = Math.max(...shown.map((i) => Math.max(before[i] as number, now[i] as number)), 1e-9);
     const open = store.ui.tests[0];
-    const expected = asking && open?.measured === null ? clamp(is + open.predicted / 100, 0, 1) : null;
+    const expected = asking && !pair && open?.measured === null ? clamp(is + open.predicted / 100, 0, 1) : null;
     rows.replaceChildren(
       ...shown.map((i) => {
         const [p, q] = [before[i] as number, now[i] as number];

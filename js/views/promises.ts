@@ -3,7 +3,7 @@ import { div, el, icon, opens, span } from "../lib/dom.ts";
 import { signed } from "../lib/format.ts";
 import { outcome, score, type Test } from "../lib/word.ts";
 import type { Store } from "../store.ts";
-import { words } from "../words.ts";
+import * as words from "../words.ts";
 import type { Popovers } from "./popover.ts";
 
 const SHOWN = 3;

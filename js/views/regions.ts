@@ -4,7 +4,7 @@ import { css } from "../lib/color.ts";
 import { context, div, el, icon, layer, segmented, span } from "../lib/dom.ts";
 import type { Evidence } from "../lib/evidence.ts";
 import type { Store } from "../store.ts";
-import { words } from "../words.ts";
+import * as words from "../words.ts";
 import type { Layers } from "./layers.ts";
 import { sayRegion, toggleMark } from "./pointer.ts";
 
@@ -108,9 +108,14 @@ export function regions(store: Store, layers: Layers, uid: string): HTMLElement 
   };
   list.addEventListener("pointermove", (event) => store.point(rowOf(event)));
   list.addEventListener("pointerleave", () => store.point(-1));
-  list.addEventListener("click", (event) => {
+  // Not "click": while a map is found rows are replaced, and a press across two rows of one region is no click.
+  let pressed = -1;
+  list.addEventListener("pointerdown", (event) => {
+    pressed = event.button === 0 ? rowOf(event) : -1;
+  });
+  list.addEventListener("pointerup", (event) => {
     const r = rowOf(event);
-    if (r < 0) return;
+    if (r < 0 || r !== pressed) return;
     store.focus(r);
     act(r);
   });

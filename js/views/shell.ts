@@ -2,7 +2,7 @@
 import { div, el } from "../lib/dom.ts";
 import { followTheme } from "../lib/theme.ts";
 import type { Store } from "../store.ts";
-import { words } from "../words.ts";
+import * as words from "../words.ts";
 import { bar } from "./bar.ts";
 import { chips } from "./chips.ts";
 import { display } from "./display.ts";
@@ -57,7 +57,7 @@ export function shell(parent: HTMLElement, store: Store): void {
     root.dataset.status = host.get("status");
     root.dataset.heat = String(host.get("heat").id ?? "");
     root.dataset.off = (host.get("prediction").off ?? []).join();
-    root.setAttribute("aria-label", words.explained(store.targetName, host.get("heat").label ?? host.get("method")));
+    root.setAttribute("aria-label", words.explained(store.mapName, host.get("heat").label ?? host.get("method")));
     if (live.textContent !== store.ui.said) live.textContent = store.ui.said;
   });
   parent.append(root);

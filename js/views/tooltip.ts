@@ -2,7 +2,7 @@
 import { div, el } from "../lib/dom.ts";
 import { clamp } from "../lib/format.ts";
 import type { Store } from "../store.ts";
-import { words } from "../words.ts";
+import * as words from "../words.ts";
 
 /** Show it for a region at a place on the screen, or hide it with -1. */
 export type Tip = (r: number, x?: number, y?: number, keyboard?: boolean) => void;
@@ -25,7 +25,7 @@ export function tooltip(store: Store, root: HTMLElement): Tip {
       const meaning = e.unclear(r)
         ? words.tooUncertain
         : e.signed
-          ? words.speaks(e.value(r), store.targetName)
+          ? words.speaks(e.value(r), store.mapName)
           : words.average;
       lines.push(div("m", meaning));
     } else lines.push(div("t", words.region(r)));
