@@ -276,13 +276,18 @@ export class Store {
     this.host.set("history", history);
     this.host.set("active", active);
     this.host.save();
-    // A kernel that runs another cell may take its time; after a while the widget says so.
+    this.#lookForAnswer("busy", 1500);
+  }
+
+  /** A kernel that runs another cell takes its time, and one that is gone takes for ever: say so, one after the other. */
+  #lookForAnswer(otherwise: Kernel, after: number): void {
     clearTimeout(this.#patience);
     this.#patience = setTimeout(() => {
       if (!this.asking || this.ui.kernel === "gone") return;
-      this.ui.kernel = "busy";
-      this.touch("status", "trouble");
-    }, 1500);
+      this.ui.kernel = otherwise;
+      this.touch("status", "trouble", "marks");
+      if (otherwise === "busy") this.#lookForAnswer("gone", 8500);
+    }, after);
   }
 
   // ---- promises and answers ----------------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "notebooks" / "quickstart.ipynb"
 PAGE = ROOT / "build" / "quickstart.html"
+EXPECTED = {"coffee": "espresso", "camera": "tripod"}
+"""What the classifier must say, else its weights or its preprocessing are not what they should be."""
 
 
 def execute(path: Path) -> NotebookNode:
@@ -59,8 +61,12 @@ def main(notebook: Path = NOTEBOOK, page: Path = PAGE) -> None:
     print(f"Running {notebook.name} …", flush=True)
     export(execute(notebook), page)
     print(f"Done in {time.monotonic() - start:.0f} s. The demo classifier says:")
-    for name, best, probability in top_classes():
+    rows = top_classes()
+    for name, best, probability in rows:
         print(f"  {name:<11} {best:<16} {probability:.3f}")
+    wrong = {name: best for name, best, _ in rows if best != EXPECTED.get(name, best)}
+    if wrong:
+        sys.exit(f"That is wrong: {wrong}, expected {EXPECTED}.")
     print(f"\nOpen {page} to read it, or type `make lab` to use it live.")
 
 

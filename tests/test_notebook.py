@@ -114,6 +114,8 @@ def test_a_kernel_that_is_gone_is_said_and_looking_goes_on(server, open_notebook
     slider.focus()
     slider.press("Home")
     assert slider.input_value() == "0"
+    root.get_by_test_id("xw-canvas").click(position={"x": 20, "y": 20})
+    root.get_by_text("No kernel", exact=True).wait_for(timeout=20_000)
 
 
 def test_running_a_cell_fifty_times_leaves_at_most_two_widgets_and_little_memory(server, open_notebook):
