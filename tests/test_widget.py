@@ -337,6 +337,15 @@ def test_the_display_bundle_has_widget_picture_and_text(make):
     assert "red" in data["text/plain"]
 
 
+def test_before_there_is_a_map_the_bundle_has_the_photo(make):
+    model = Slow()
+    w = make(model).wait(10)
+    w.set_trait("explanation", None)
+    data, _ = w._repr_mimebundle_()
+    assert data["image/png"] == w.picture["data"]
+    assert "at work" in data["text/plain"]
+
+
 def test_the_model_is_left_as_found_after_everything(make):
     model = ColourModel().train()
     before = {k: v.clone() for k, v in model.state_dict().items()}

@@ -181,10 +181,6 @@ class Explorer(anywidget.AnyWidget):
             record = store.record(target, explanation, verdict, **given)
             if self._session is not None and target == self._target:
                 self.set_trait("feedback", (*self.feedback, record))
-            return record
-
-        def tell() -> Feedback:
-            record = keep()
             for callback in tuple(self._callbacks):
                 try:
                     callback(record)
@@ -192,7 +188,7 @@ class Explorer(anywidget.AnyWidget):
                     self._show(error, "The judgement is stored, but a callback of on_feedback failed.")
             return record
 
-        return tell
+        return keep
 
     def on_feedback(self, callback: Callable[[Feedback], Any], remove: bool = False) -> None:
         """Call `callback` with each record after it is stored, whoever gave it; ``remove=True`` stops that."""
@@ -437,7 +433,11 @@ class Explorer(anywidget.AnyWidget):
         if self._session is not None and self.explanation is None:
             RUNNER.wait({(id(self), "explain")}, timeout=1.0)
         bundle = super()._repr_mimebundle_(**kwargs)
-        if bundle is None or self.explanation is None:
+        if bundle is None or self._session is None:
             return bundle
         data, metadata = bundle
-        return {**data, "text/plain": repr(self), "image/png": self.explanation._repr_png_()}, metadata
+        if self.explanation is None:  # still being found: at least the photo
+            still = {self.picture["mime"]: self.picture["data"]}
+        else:
+            still = {"image/png": self.explanation._repr_png_()}
+        return {**data, "text/plain": repr(self), **still}, metadata
