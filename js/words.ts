@@ -211,7 +211,6 @@ export const labelHint = "Label";
 export const comment = "Comment";
 export const commentHint = "Why? (optional)";
 export const submit = "Submit";
-export const nothingMarked = "Judges the whole map";
 export const noAnswer = "The kernel has not answered yet; what you typed is kept.";
 export const saving = "Saving…";
 export const saved = (at: string): string => `Saved ${at}`;

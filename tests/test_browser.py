@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from themes import apply_theme
-from toys import NAMES, ColourModel, quarters
+from toys import NAMES, ColourModel, Fails, quarters
 
 import xai_widgets as xw
 from xai_widgets.jobs import RUNNER
@@ -189,14 +189,6 @@ def test_the_method_is_switched_in_the_page(bridge, show):
 
 
 def test_an_error_of_the_model_is_shown_with_a_retry_and_the_widget_stays_usable(bridge, show):
-    class Fails(ColourModel):
-        broken = False
-
-        def forward(self, x):
-            if self.broken:
-                raise RuntimeError("<b>no such</b> kernel image")
-            return super().forward(x)
-
     model = Fails()
     w = show(model)
     page = bridge.page
@@ -319,14 +311,6 @@ def test_hostile_and_long_names_are_shown_as_text(bridge, tmp_path):
 
 
 def test_a_map_keeps_its_name_while_another_cannot_be_made(bridge, show):
-    class Fails(ColourModel):
-        broken = False
-
-        def forward(self, x):
-            if self.broken:
-                raise RuntimeError("broken")
-            return super().forward(x)
-
     model = Fails()
     w = show(model, method="occlusion")
     page = bridge.page

@@ -9,7 +9,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from toys import NAMES, ColourModel, quarters
+from toys import NAMES, ColourModel, Fails, quarters
 
 import xai_widgets as xw
 from xai_widgets.jobs import RUNNER
@@ -224,20 +224,12 @@ def test_a_toggle_is_answered_while_a_map_is_still_being_found(make):
 
 
 def test_a_model_that_fails_is_shown_with_its_message_and_can_be_asked_again(make):
-    class Fails(ColourModel):
-        broken = False
-
-        def forward(self, x):
-            if self.broken:
-                raise RuntimeError("no such kernel image")
-            return super().forward(x)
-
     model = Fails()
     w = make(model).wait(10)
     model.broken = True
     w.toggle(0)
     w.wait(10)
-    assert "no such kernel image" in w.error["message"]
+    assert "<b>no such</b> kernel image" in w.error["message"]
     assert "RuntimeError" in w.error["traceback"]
     w.method = "saliency"
     assert w.wait(10).status == "failed"
@@ -436,14 +428,6 @@ def test_what_the_browser_may_not_set_is_shown_and_put_back(make, state, words):
 
 
 def test_an_error_goes_when_what_failed_goes_well_and_retry_does_all_that_failed(make):
-    class Fails(ColourModel):
-        broken = False
-
-        def forward(self, x):
-            if self.broken:
-                raise RuntimeError("broken")
-            return super().forward(x)
-
     model = Fails()
     w = make(model, method="saliency").wait(10)
     model.broken = True

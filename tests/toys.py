@@ -24,6 +24,17 @@ class ColourModel(nn.Module):
         return self.conv(x).mean((2, 3))
 
 
+class Fails(ColourModel):
+    """Raises for as long as `broken` is set, with a message that must be shown as text."""
+
+    broken = False
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.broken:
+            raise RuntimeError("<b>no such</b> kernel image")
+        return super().forward(x)
+
+
 def quarters() -> np.ndarray:
     """A 32×32 picture, a red, a green, a blue and a grey quarter with some texture, uint8 (32, 32, 3)."""
     rng = np.random.default_rng(0)
