@@ -13,8 +13,9 @@ from models import Answer, Breaks, Output, assert_untouched, cnn, fingerprint, p
 from torch import nn
 
 import xai_widgets as xw
-from xai_widgets.classifiers import Classifier, guard
-from xai_widgets.classifiers import fingerprint as identity
+from xai_widgets.classifiers import Classifier
+from xai_widgets.guard import guard
+from xai_widgets.identity import fingerprint as identity
 from xai_widgets.session import Session
 
 PIXELS = photo()

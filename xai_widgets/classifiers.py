@@ -1,13 +1,10 @@
-"""Any model → ``answers(batch)`` of shape (B, C), and the guard that leaves the model as it was found."""
+"""Any model → ``answers(batch)`` of shape (B, C)."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import random
-import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,80 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from xai_widgets.errors import ArgumentError, MethodError, ModelError
-
-LOCK = threading.RLock()
-"""Held while a model runs: cells, comm handlers and the worker are different threads of one kernel."""
+from xai_widgets.guard import guard, random_states, same_states
 
 SPACES = ("probability", "logit")
-
-
-@contextmanager
-def guard(model: Any, *, random_state: bool = True) -> Iterator[None]:
-    """Run a model in evaluation mode and leave no trace: modes and random state are put back whatever happens.
-
-    Random state belongs to all threads: put back by the worker, it would rewind what a cell draws meanwhile. So for a
-    model that is known to draw nothing it is left alone, ``random_state=False``.
-
-    ``training`` is set on each module directly, because ``model.eval()`` may be overridden to do more than that.
-    """
-    with LOCK:
-        modules = list(model.modules()) if isinstance(model, nn.Module) else []
-        training = [module for module in modules if module.training]
-        # What `module.compile()` made would run without hooks.
-        compiled = [(m, vars(m)["_compiled_call_impl"]) for m in modules if vars(m).get("_compiled_call_impl")]
-        states = _random_states(modules) if random_state else None
-        try:
-            for module in training:
-                module.training = False
-            for module, _ in compiled:
-                vars(module)["_compiled_call_impl"] = None
-            yield
-        finally:
-            for module, implementation in compiled:
-                vars(module)["_compiled_call_impl"] = implementation
-            for module in training:
-                module.training = True
-            if states is not None:
-                torch.set_rng_state(states[0])
-                np.random.set_state(states[1])  # noqa: NPY002
-                random.setstate(states[2])
-                for device, state in states[3]:
-                    torch.cuda.set_rng_state(state, device)
-
-
-def _random_states(modules: list[nn.Module]) -> tuple[Any, Any, Any, list[tuple[torch.device, Tensor]]]:
-    """Of torch, numpy, Python, and of each GPU that the modules are on."""
-    devices = {p.device for m in modules for p in m.parameters(recurse=False) if p.is_cuda}
-    cuda = [(device, torch.cuda.get_rng_state(device)) for device in devices]
-    return torch.get_rng_state(), np.random.get_state(), random.getstate(), cuda  # noqa: NPY002 - theirs, not ours
-
-
-def _same_states(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
-    arrays = [(a[0], b[0]), (torch.from_numpy(a[1][1]), torch.from_numpy(b[1][1]))]
-    arrays += [(x, y) for (_, x), (_, y) in zip(a[3], b[3], strict=True)]
-    return a[1][2:] == b[1][2:] and a[2] == b[2] and all(torch.equal(x, y) for x, y in arrays)
-
-
-@contextmanager
-def captured(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect what a module returns, once a call, for as long as the block lasts.
-
-    What goes on through the network is a copy: an in-place activation behind the module would otherwise change the
-    very tensor that was collected.
-    """
-    seen: list[Tensor] = []
-
-    def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
-        if not isinstance(output, Tensor):
-            return None
-        seen.append(output)
-        return output.clone()
-
-    handle = module.register_forward_hook(hook)
-    try:
-        yield seen
-    finally:
-        handle.remove()
 
 
 class Classifier:
@@ -138,6 +64,8 @@ class Classifier:
         """Whether it draws random numbers even in evaluation mode; `probe` finds out."""
         self.memory_format = torch.contiguous_format
         """How batches are laid out in memory; `probe` finds out whether the model takes the faster one."""
+        self.example: Tensor | None = None
+        """The input (C, h, w) it was probed with: what methods look at to find out how the model is built."""
         self.seconds = math.inf
         """The least that one picture has cost in `answers` so far; the first calls warm up and cost more."""
 
@@ -161,11 +89,12 @@ class Classifier:
 
     def probe(self, inputs: Tensor) -> np.ndarray:
         """Ask once about the whole picture, find out what kind of answer it is, return probabilities (C,)."""
+        self.example = inputs
         with guard(self.model), torch.no_grad():
             modules = list(self.model.modules()) if self.is_module else []
-            before = _random_states(modules)
+            before = random_states(modules)
             raw = self._call(inputs[None])
-            self.draws = not _same_states(before, _random_states(modules))
+            self.draws = not same_states(before, random_states(modules))
             rows = self._rows(raw, 1)
         if rows.shape[1] == 1:
             self.kind = "single logit"
@@ -325,43 +254,3 @@ def _first_line(error: BaseException) -> str:
     text = str(error).strip().splitlines()
     line = text[0] if text else "no message"
     return line if line.endswith(".") else line + "."
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Identity
-# ---------------------------------------------------------------------------------------------------------------------
-
-_fingerprints: weakref.WeakKeyDictionary[nn.Module, tuple[tuple, str]] = weakref.WeakKeyDictionary()
-
-
-def fingerprint(model: Any) -> str:
-    """What a model is known by: SHA-256 of its structure and weights, as 64 hex digits.
-
-    Kept until a weight is changed, which torch counts. A plain callable is known by its name and code.
-    """
-    import hashlib
-
-    if not isinstance(model, nn.Module):
-        code = getattr(model, "__code__", None)
-        name = getattr(model, "__qualname__", type(model).__qualname__)
-        return hashlib.sha256(f"callable {name} {code and (code.co_code, code.co_names)}".encode()).hexdigest()
-    with LOCK:
-        state = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
-        stamp = tuple((key, value.data_ptr(), _version(value)) for key, value in state.items())
-        known = _fingerprints.get(model)
-        if known is not None and known[0] == stamp:
-            return known[1]
-        hashed = hashlib.sha256()
-        for name, module in model.named_modules():
-            hashed.update(f"{name} {type(module).__qualname__} {module.extra_repr()}\n".encode())
-        for key, value in state.items():
-            hashed.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
-            raw = value.detach().cpu().contiguous().flatten()
-            hashed.update(raw.view(torch.uint8).numpy() if raw.numel() else b"")
-        _fingerprints[model] = stamp, hashed.hexdigest()
-        return hashed.hexdigest()
-
-
-def _version(tensor: Tensor) -> int:
-    """How often a tensor was written to; tensors made in inference mode do not count."""
-    return -1 if tensor.is_inference() else tensor._version  # noqa: SLF001 - torch has no public one

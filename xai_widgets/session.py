@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from xai_widgets import __version__, baselines, images, registry, targets, views
-from xai_widgets.classifiers import SPACES, Classifier, fingerprint, guard
+from xai_widgets.classifiers import SPACES, Classifier
 from xai_widgets.errors import ArgumentError, MethodError
 from xai_widgets.explanation import Explanation
+from xai_widgets.guard import guard
+from xai_widgets.identity import fingerprint
 from xai_widgets.perturb import AUTO_BATCH
 from xai_widgets.problem import Estimate, Problem
 from xai_widgets.protocol import MethodRow

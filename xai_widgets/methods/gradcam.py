@@ -21,7 +21,7 @@ def gradcam(problem: Problem, *, target_layer: Any = None) -> Steps:
     """
     from torch.nn import functional
 
-    from xai_widgets.classifiers import captured
+    from xai_widgets.guard import captured
     from xai_widgets.layers import get_layer, last_spatial_layer
 
     classifier = problem.classifier

@@ -27,7 +27,7 @@ class _Plan:
             warnings.simplefilter("ignore")  # numba and matplotlib speak up when shap is imported
             import shap
 
-            from xai_widgets.classifiers import LOCK
+            from xai_widgets.guard import LOCK
 
             with LOCK:  # the explainer draws from numpy's global generator, which belongs to the user
                 state = np.random.get_state()  # noqa: NPY002
