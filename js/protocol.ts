@@ -56,6 +56,20 @@ export interface MethodRow {
   unfit: string;
 }
 
+/** A layer that the method can read. */
+export interface LayerRow {
+  name: string;
+  label: string;
+}
+
+/** One picture of the batch. */
+export interface Thumb {
+  mime: string;
+  data: DataView;
+  label: string;
+  answer: string;
+}
+
 export interface Progress {
   done: number;
   total: number;
@@ -110,6 +124,8 @@ export const KERNEL_TRAITS = [
   "facts",
   "feedback",
   "store",
+  "layers",
+  "pictures",
 ] as const;
 export const SHARED_TRAITS = [
   "target",
@@ -120,6 +136,8 @@ export const SHARED_TRAITS = [
   "threshold",
   "colormap",
   "sign",
+  "layer",
+  "picked",
 ] as const;
 export const STATUSES = ["idle", "running", "stopped", "failed", "closed"] as const;
 export const COLORMAPS = ["auto", "vermilion-blue", "purple-green", "viridis", "cividis"] as const;
@@ -154,4 +172,10 @@ export interface Traits {
   threshold: number;
   colormap: Colormap;
   sign: Sign;
+  /** These four are absent in pages that were saved before there were any. */
+  layers?: LayerRow[];
+  pictures?: Thumb[];
+  /** The dotted name; empty: chosen by the method. */
+  layer?: string;
+  picked?: number;
 }

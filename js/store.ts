@@ -23,12 +23,16 @@ export type Topic =
   | "status"
   | "trouble"
   | "facts"
+  | "batch"
   | "list";
+
+/** Nothing on show stays as it is when the picture is another one. */
+const ALL_OF_IT: Topic[] = ["picture", "heat", "answer", "point", "marks"];
 
 /** Which topics a changed trait touches. */
 const TOUCHES: Record<keyof Traits, Topic[]> = {
-  picture: ["picture"],
-  regions: ["picture"],
+  picture: ALL_OF_IT,
+  regions: ALL_OF_IT,
   heat: ["heat"],
   prediction: ["answer"],
   class_names: ["heat", "answer"],
@@ -47,6 +51,10 @@ const TOUCHES: Record<keyof Traits, Topic[]> = {
   threshold: ["looks"],
   colormap: ["looks"],
   sign: ["looks"],
+  layers: ["facts"],
+  layer: ["facts"],
+  pictures: ["batch"],
+  picked: ["batch"],
 };
 export const TRAITS = Object.keys(TOUCHES) as (keyof Traits)[];
 
@@ -131,19 +139,20 @@ export class Store {
     if (key === "heat") this.#onHeat();
     if (key === "prediction") this.#onAnswer();
     if (key === "error") clearTimeout(this.#patience); // there is an answer, if not the one hoped for
-    if (key === "picture" || key === "regions") this.ui.marked.clear();
+    if (key === "picture" || key === "regions") this.#forget();
     this.touch(...TOUCHES[key]);
   }
 
   // ---- what can be derived -----------------------------------------------------------------------------------------
 
+  /** What the map says; nothing while it is still the map of a picture with other regions. */
   get evidence(): Evidence | null {
     const heat = this.host.get("heat");
     if (heat !== this.#heat) {
       this.#heat = heat;
       this.#evidence = heat.regions ? new Evidence(heat as Heat) : null;
     }
-    return this.#evidence;
+    return this.#evidence?.values.length === this.host.get("regions").count ? this.#evidence : null;
   }
 
   get ramp(): Ramp {
@@ -159,12 +168,11 @@ export class Store {
   /** Labels and places of the regions; empty until the picture is there. */
   get regions(): { labels: Uint16Array; places: Place[]; width: number; height: number; count: number } {
     const { labels, width = 0, height = 0, count = 0 } = this.host.get("regions");
-    if (this.#labels?.source !== labels) {
+    if (!this.#labels || this.#labels.source !== labels) {
       const decoded = uint16(labels);
       this.#labels = { source: labels, labels: decoded, places: places(decoded, width, height, count) };
     }
-    const { labels: decoded, places: all } = this.#labels as { labels: Uint16Array; places: Place[] };
-    return { labels: decoded, places: all, width, height, count };
+    return { labels: this.#labels.labels, places: this.#labels.places, width, height, count };
   }
 
   get before(): Float32Array {
@@ -211,6 +219,11 @@ export class Store {
     );
   }
 
+  /** The regions marked for the judgement. */
+  get marks(): number[] {
+    return [...this.ui.marked].sort((a, b) => a - b);
+  }
+
   get targetName(): string {
     const [a, b] = this.target;
     if (a < 0) return this.host.get("heat").target_name ?? "";
@@ -224,6 +237,12 @@ export class Store {
   }
 
   // ---- gestures ----------------------------------------------------------------------------------------------------
+
+  /** A choice that the kernel is to hear of at once. */
+  choose<K extends keyof Traits>(key: K, value: Traits[K]): void {
+    this.host.set(key, value);
+    this.host.save();
+  }
 
   say(text: string): void {
     this.ui.said = text;
@@ -327,6 +346,16 @@ export class Store {
       open.measured = (this.scoreOf(this.now) - this.scoreOf(this.#asked)) * 100;
       this.say(words.answered(open, this.targetName, this.scoreOf(this.now)));
     }
+    this.#asked = null;
+  }
+
+  /** Another picture: what was pointed at, marked or asked on the last one is not about this one. Typed text stays. */
+  #forget(): void {
+    const { ui } = this;
+    const saving: Saving = ui.saving.state === "saving" ? ui.saving : { state: "none" };
+    const marked = new Set<number>(); // a judgement on its way clears its own set, not this one
+    const fresh = { hover: -1, focus: -1, marking: false, verdict: null, rating: null, tests: [], said: "" };
+    Object.assign(ui, fresh, { marked, saving });
     this.#asked = null;
   }
 

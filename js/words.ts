@@ -58,6 +58,9 @@ export const noKernelNote = [
 ];
 export const busyNote = ["The kernel is busy. ", "Your last change is kept and asked next; looking still works."];
 
+// pictures
+export const pictures = "Pictures";
+
 // picture
 export const picture = "Picture";
 export const pictureWith = (n: number, summary: string): string =>
@@ -221,6 +224,7 @@ export const andMore = (n: number): string => `and ${n} more`;
 export const unrated = "no verdict";
 
 export const chips = "How this was made";
+export const readAt = "Read at";
 
 export const sheet = {
   close: "Close",

@@ -92,6 +92,22 @@ class MethodRow(TypedDict):
     """Why it cannot run on this model, or empty."""
 
 
+class LayerRow(TypedDict):
+    """A layer that the method can read; ``label`` says how finely it sees, for example ``layer3.1 · 14 × 14``."""
+
+    name: str
+    label: str
+
+
+class Thumb(TypedDict):
+    """One picture of the batch: a small copy, what it is called, and what the model says it is."""
+
+    mime: str
+    data: bytes
+    label: str
+    answer: str
+
+
 class Progress(TypedDict):
     done: int
     total: int
@@ -145,6 +161,8 @@ ERROR: Final = "error"
 FACTS: Final = "facts"
 FEEDBACK: Final = "feedback"
 STORE: Final = "store"
+LAYERS: Final = "layers"
+PICTURES: Final = "pictures"
 # Owned by whoever changes them last, kernel or browser.
 TARGET: Final = "target"
 METHOD: Final = "method"
@@ -154,11 +172,14 @@ OPACITY: Final = "opacity"
 THRESHOLD: Final = "threshold"
 COLORMAP: Final = "colormap"
 SIGN: Final = "sign"
+LAYER: Final = "layer"
+PICKED: Final = "picked"
 
 KERNEL_TRAITS: Final = (
     PICTURE, REGIONS, HEAT, PREDICTION, CLASS_NAMES, METHODS, STATUS, PROGRESS, ERROR, FACTS, FEEDBACK, STORE,
+    LAYERS, PICTURES,
 )  # fmt: skip
-SHARED_TRAITS: Final = (TARGET, METHOD, ACTIVE, HISTORY, OPACITY, THRESHOLD, COLORMAP, SIGN)
+SHARED_TRAITS: Final = (TARGET, METHOD, ACTIVE, HISTORY, OPACITY, THRESHOLD, COLORMAP, SIGN, LAYER, PICKED)
 
 STATUSES: Final = ("idle", "running", "stopped", "failed", "closed")
 COLORMAPS: Final = ("auto", "vermilion-blue", "purple-green", "viridis", "cividis")

@@ -96,6 +96,22 @@ export function segmented<T extends string | number>(
   };
 }
 
+/** Options and choice of a select; it may be open, so it is left alone where nothing changed. */
+export function choices(node: HTMLSelectElement, options: [value: string, label: string][], value: string): void {
+  const key = options.join("\n");
+  if (node.dataset.key !== key) {
+    node.dataset.key = key;
+    node.replaceChildren(...options.map(([value, label]) => el("option", { value }, label)));
+  }
+  node.value = value;
+}
+
+/** A heading and plain words under it, as popovers have them. */
+export const told = (title: string, texts: readonly string[]): HTMLElement[] => [
+  el("h4", {}, title),
+  ...texts.map((text) => el("p", {}, text)),
+];
+
 /** A canvas of its own, for layers that are painted once and drawn often. */
 export function layer(width: number, height: number): HTMLCanvasElement {
   const canvas = document.createElement("canvas");

@@ -23,6 +23,10 @@ const empty: Traits = {
   threshold: 1,
   colormap: "auto",
   sign: "both",
+  layers: [],
+  pictures: [],
+  layer: "",
+  picked: 0,
 };
 
 export class FakeHost implements Host {

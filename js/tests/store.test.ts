@@ -9,6 +9,7 @@ function make(): { host: FakeHost; store: Store; life: AbortController } {
   const life = new AbortController();
   const host = new FakeHost({
     active: [1, 1, 1],
+    regions: { count: 3 },
     prediction: { before: floats(0.6, 0.4), now: floats(0.6, 0.4), off: [] },
     class_names: ["cat", "dog"],
     heat: {

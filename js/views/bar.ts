@@ -1,5 +1,5 @@
 /** The first line, one sentence: why this class, according to which method; and what is going on. */
-import { el, icon, opens, span } from "../lib/dom.ts";
+import { el, icon, opens, span, told } from "../lib/dom.ts";
 import { percent } from "../lib/format.ts";
 import type { Store } from "../store.ts";
 import * as words from "../words.ts";
@@ -20,14 +20,14 @@ export function bar(store: Store, popovers: Popovers, help: () => void): HTMLEle
   methods.onclick = () => popovers.toggle(methods, words.methods, (n) => fillMethods(store, popovers, n), "menu");
   const stop = el(
     "button",
-    { class: "stop", onclick: () => void store.host.request("stop") },
+    { class: "btn stop", onclick: () => void store.host.request("stop") },
     icon("stop"),
     words.stop,
   );
   const kernel = el("button", { class: "kern", ...opens }, el("i", { class: "dot" }), kernelWord);
   kernel.onclick = () => {
     const [, title, text] = words.kernel[store.ui.kernel];
-    popovers.toggle(kernel, title, (n) => n.append(el("h4", {}, title), el("p", {}, text)));
+    popovers.toggle(kernel, title, (n) => n.append(...told(title, [text])));
   };
   const running = el("div", { class: "run", role: "status" }, run, stop);
   const helpButton = el(

@@ -1,7 +1,7 @@
 /** How the map is shown. Everything here happens in the browser; a value is saved when its slider is let go. */
-import { div, el, icon, segmented, span } from "../lib/dom.ts";
+import { choices, div, el, icon, segmented, span } from "../lib/dom.ts";
 import { wholePercent } from "../lib/format.ts";
-import type { Colormap, Sign } from "../protocol.ts";
+import type { Colormap } from "../protocol.ts";
 import type { Store } from "../store.ts";
 import * as words from "../words.ts";
 
@@ -53,19 +53,15 @@ export function display(store: Store, uid: string): HTMLElement[] {
       store.touch("looks");
     },
   );
-  const save = <K extends "sign" | "colormap">(key: K, value: K extends "sign" ? Sign : Colormap): void => {
-    store.host.set(key, value as never);
-    store.host.save();
-  };
   const sign = segmented(
     words.sign,
     `${uid}-sign`,
     (["both", "for", "against", "size"] as const).map((value) => ({ value, label: words.signs[value] })),
-    (value) => save("sign", value),
+    (value) => store.choose("sign", value),
   );
   const signRow = [span("lab", words.sign), div("w", sign.node)];
   const colours = el("select", { id: `${uid}-colours` });
-  colours.onchange = () => save("colormap", colours.value as Colormap);
+  colours.onchange = () => store.choose("colormap", colours.value as Colormap);
   const check = (label: string, key: "outlines" | "hideUnclear"): { node: HTMLElement; input: HTMLInputElement } => {
     const input = el("input", { type: "checkbox" });
     input.onchange = () => {
@@ -95,13 +91,13 @@ export function display(store: Store, uid: string): HTMLElement[] {
     sign.set(store.host.get("sign"));
     for (const node of signRow) node.hidden = !isSigned;
     const fitting = Object.entries(store.ramps).filter(([, ramp]) => ramp.signed === isSigned);
-    colours.replaceChildren(
-      el("option", { value: "auto" }, words.automatic),
-      ...fitting.map(([value, ramp]) => el("option", { value }, ramp.name)),
+    const chosen = store.host.get("colormap");
+    const names = fitting.map(([value, ramp]): [string, string] => [value, ramp.name]);
+    choices(
+      colours,
+      [["auto", words.automatic], ...names],
+      fitting.some(([value]) => value === chosen) ? chosen : "auto",
     );
-    colours.value = fitting.some(([value]) => value === store.host.get("colormap"))
-      ? store.host.get("colormap")
-      : "auto";
     outlines.input.checked = store.ui.outlines;
     unclear.input.checked = store.ui.hideUnclear;
     unclear.node.hidden = !evidence?.errors;

@@ -66,7 +66,8 @@ export function judgement(store: Store, uid: string): { node: HTMLElement; submi
   const nothing = (): boolean => !(ui.verdict || ui.rating || label.value || comment.value);
   const submit = (): void => {
     if (ui.saving.state === "saving" || ui.kernel === "gone" || nothing()) return;
-    const regions = [...ui.marked].sort((a, b) => a - b);
+    const { marked } = ui; // another picture has a set of its own
+    const regions = store.marks;
     const payload = { verdict: ui.verdict, regions, rating: ui.rating, label: label.value, comment: comment.value };
     ui.saving = { state: "saving" };
     store.touch("marks");
@@ -81,7 +82,7 @@ export function judgement(store: Store, uid: string): { node: HTMLElement; submi
         // Only now is it on disk: the marks turn solid, and the form is free for the next one.
         const at = new Date(String(answer.payload.created));
         ui.saving = { state: "saved", at: at.toLocaleTimeString() };
-        ui.marked.clear();
+        marked.clear();
         ui.marking = false;
         ui.rating = null;
         ui.verdict = null;
@@ -103,7 +104,7 @@ export function judgement(store: Store, uid: string): { node: HTMLElement; submi
     rating.set(ui.rating);
     mark.setAttribute("aria-pressed", String(ui.marking));
     clear.disabled = !ui.marked.size;
-    const regions = [...ui.marked].sort((a, b) => a - b);
+    const regions = store.marks;
     what.textContent = regions.length ? words.judgedRegions(regions) : words.judgedWhole;
     const { saving } = ui;
     saved.className = `saved ${saving.state}`;

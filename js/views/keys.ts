@@ -6,10 +6,7 @@ import { setMarking } from "./judgement.ts";
 import { sayRegion } from "./pointer.ts";
 import type { Popovers } from "./popover.ts";
 
-const isTyping = (target: HTMLElement): boolean =>
-  target instanceof HTMLTextAreaElement ||
-  target instanceof HTMLSelectElement ||
-  (target instanceof HTMLInputElement && !["radio", "checkbox", "range"].includes(target.type));
+const TYPING = "textarea,select,input:not([type=radio],[type=checkbox],[type=range])";
 
 export function keys(store: Store, root: HTMLElement, popovers: Popovers, help: Help, submit: () => void): void {
   const { ui, signal } = store;
@@ -56,10 +53,10 @@ export function keys(store: Store, root: HTMLElement, popovers: Popovers, help: 
       else if (key === "enter" && command) {
         submit();
         done = true;
-      } else if (popovers.isOpen && (key === "arrowdown" || key === "arrowup")) {
+      } else if (popovers.isOpen && !target.matches("select") && (key === "arrowdown" || key === "arrowup")) {
         popovers.walk(key === "arrowdown" ? 1 : -1);
         done = true;
-      } else if (!isTyping(target) && !event.altKey && (!command || key === "z")) {
+      } else if (!target.matches(TYPING) && !event.altKey && (!command || key === "z")) {
         done = !event.defaultPrevented && plain(key, event.shiftKey, event.repeat);
       }
       if (done) event.preventDefault();

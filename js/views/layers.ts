@@ -27,7 +27,8 @@ export class Layers {
   readonly #paths = new Map<string, Path2D>();
   #fine: Uint16Array = new Uint16Array(0);
   #k = 1;
-  #decoded: unknown = null;
+  #picture: unknown = null;
+  #labels: unknown = null;
 
   constructor(readonly store: Store) {}
 
@@ -39,24 +40,30 @@ export class Layers {
     return this.photo !== null;
   }
 
-  /** Decode the photos; resolves to whether there is something new to draw. */
+  /**
+   * Decode the photos; resolves to whether there is something new to draw. Until then, and for as long as picture and
+   * regions do not fit each other, there is nothing to draw: the last picture is gone at once.
+   */
   async decode(): Promise<boolean> {
-    const picture = this.store.host.get("picture");
-    if (!picture.data || !picture.off || this.#decoded === picture.data) return false;
-    this.#decoded = picture.data;
-    const mime = picture.mime ?? "image/png";
+    const { data, off: offData, mime = "image/png", width = 0, height = 0 } = this.store.host.get("picture");
+    const { labels } = this.store.regions;
+    if (this.#picture === data && this.#labels === labels) return false;
+    this.#picture = data;
+    this.#labels = labels;
+    this.photo = null;
+    if (!data || !offData || labels.length !== width * height) return false;
     const [photo, off] = await Promise.all([
-      createImageBitmap(blob(picture.data, mime)),
-      createImageBitmap(blob(picture.off, mime)),
+      createImageBitmap(blob(data, mime)),
+      createImageBitmap(blob(offData, mime)),
     ]);
-    if (this.store.signal.aborted || this.#decoded !== picture.data) return false;
-    this.width = picture.width ?? photo.width;
-    this.height = picture.height ?? photo.height;
+    if (this.store.signal.aborted || this.#picture !== data || this.#labels !== labels) return false;
+    this.width = width;
+    this.height = height;
     this.photo = this.#keep(photo);
     this.off = this.#keep(off);
     this.grey = this.#greyed(this.photo);
     this.#k = this.tiny ? 1 : Math.max(1, Math.min(4, Math.floor(FINE / Math.max(this.width, this.height))));
-    this.#fine = refine(this.store.regions.labels, this.width, this.height, this.#k);
+    this.#fine = refine(labels, width, height, this.#k);
     this.#paths.clear();
     return true;
   }
@@ -109,8 +116,8 @@ export class Layers {
   #paintValues(canvas: HTMLCanvasElement, colour: (v: number) => number): void {
     const { store } = this;
     const e = store.evidence;
-    const { labels, count } = store.regions;
-    if (!e || !this.ready || labels.length !== this.width * this.height) return;
+    const { count } = store.regions;
+    if (!e || !this.ready) return;
     const k = this.#k;
     const hidden = (r: number): boolean => store.isOff(r) || (store.ui.hideUnclear && e.unclear(r));
     this.#fill(canvas, (out) => {
@@ -132,7 +139,7 @@ export class Layers {
 
   /** The pixels that the model gets instead, where regions are off: exactly the baseline's. */
   paintSwitched(): void {
-    if (!this.off) return;
+    if (!this.ready || !this.off) return;
     const { count } = this.store.regions;
     const table = Uint32Array.from({ length: count }, (_, r) => (this.store.isOff(r) ? 0xffffffff : 0));
     this.#fill(this.switched, (out) => {
@@ -155,7 +162,7 @@ export class Layers {
   }
 
   #keep(bitmap: ImageBitmap): HTMLCanvasElement {
-    const canvas = layer(this.width || bitmap.width, this.height || bitmap.height);
+    const canvas = layer(this.width, this.height);
     context(canvas).drawImage(bitmap, 0, 0, canvas.width, canvas.height);
     bitmap.close();
     return canvas;

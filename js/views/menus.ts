@@ -42,8 +42,7 @@ export function fillClasses(store: Store, popovers: Popovers, node: HTMLElement)
   const box = el("div");
   const choose = (index: number): void => {
     popovers.close(true);
-    store.host.set("target", index);
-    store.host.save();
+    store.choose("target", index);
   };
   const search = el("input", {
     class: "srch",
@@ -98,8 +97,7 @@ export function fillMethods(store: Store, popovers: Popovers, node: HTMLElement)
           disabled: Boolean(row.unfit),
           choose: () => {
             popovers.close(true);
-            store.host.set("method", row.name);
-            store.host.save();
+            store.choose("method", row.name);
           },
         }),
       );

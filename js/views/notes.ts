@@ -40,10 +40,7 @@ export function notes(store: Store): HTMLElement {
     const retry = el("button", { class: "btn" }, words.tryAgain);
     retry.onclick = () => void store.host.request("retry");
     const dismiss = el("button", { class: "ib", "aria-label": words.dismiss }, icon("close"));
-    dismiss.onclick = () => {
-      store.host.set("error", null);
-      store.host.save();
-    };
+    dismiss.onclick = () => store.choose("error", null);
     const kept = store.host.get("heat").label ? ` ${words.lastGood}` : "";
     const body = [el("b", {}, `${failure.title} `), ...prose(failure.message), kept, trace];
     return [note("err", "warn", body, [details, retry, dismiss])];

@@ -15,7 +15,7 @@ export function picture(store: Store, root: HTMLElement, uid: string): { nodes: 
   const layers = new Layers(store);
   const canvas = el("canvas");
   const badge = el("div", { class: "badge", hidden: true });
-  const waiting = div("hint on");
+  const waiting = div("hint");
   const stage = el(
     "div",
     {
@@ -37,6 +37,8 @@ export function picture(store: Store, root: HTMLElement, uid: string): { nodes: 
   const draw = (): void => {
     const { photo, grey } = layers;
     const cssWidth = stage.clientWidth;
+    root.dataset.ready = "";
+    canvas.hidden = !photo;
     if (!photo || !grey || !cssWidth) return;
     const ratio = devicePixelRatio || 1;
     const width = Math.round(cssWidth * ratio);
@@ -122,12 +124,7 @@ export function picture(store: Store, root: HTMLElement, uid: string): { nodes: 
     };
     if (view !== "photo" || ui.marking) {
       for (const [verdict, regions] of stored(store)) mark(verdict, regions, true);
-      if (ui.marked.size)
-        mark(
-          ui.verdict ?? "mattered",
-          [...ui.marked].sort((a, b) => a - b),
-          false,
-        );
+      if (ui.marked.size) mark(ui.verdict ?? "mattered", store.marks, false);
     }
     const focused = stage.matches(":focus") ? ui.focus : -1;
     for (const r of new Set([ui.hover, focused])) {

@@ -2,6 +2,8 @@
 import { el } from "../lib/dom.ts";
 import { clamp } from "../lib/format.ts";
 
+const ENTRIES = "button:not([aria-disabled]),input,select";
+
 export class Popovers {
   #open: { node: HTMLElement; button: HTMLElement } | null = null;
 
@@ -38,9 +40,11 @@ export class Popovers {
     const within = this.root.getBoundingClientRect();
     node.style.left = `${clamp(at.left - within.left, 8, Math.max(8, within.width - node.offsetWidth - 8))}px`;
     const below = at.bottom - within.top + 4;
-    const above = at.top - within.top - node.offsetHeight - 4;
-    node.style.top = `${below + node.offsetHeight > within.height && above > 0 ? above : below}px`;
-    const first = node.querySelector<HTMLElement>("input,button:not([aria-disabled])") ?? node;
+    const above = at.top - within.top > node.offsetHeight + 4;
+    // Held at the edge beside the button: what is told inside may grow.
+    if (above && below + node.offsetHeight > within.height) node.style.bottom = `${within.bottom - at.top + 4}px`;
+    else node.style.top = `${below}px`;
+    const first = node.querySelector<HTMLElement>(ENTRIES) ?? node;
     first.focus({ preventScroll: true });
   }
 
@@ -62,7 +66,7 @@ export class Popovers {
   /** Arrow keys walk through the entries. */
   walk(by: 1 | -1): void {
     if (!this.#open) return;
-    const entries = [...this.#open.node.querySelectorAll<HTMLElement>("button:not([aria-disabled]),input")];
+    const entries = [...this.#open.node.querySelectorAll<HTMLElement>(ENTRIES)];
     const root = this.#open.node.getRootNode() as Document | ShadowRoot;
     const i = entries.indexOf(root.activeElement as HTMLElement);
     entries[(i + by + entries.length) % entries.length]?.focus();

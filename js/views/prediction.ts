@@ -21,7 +21,12 @@ export function prediction(store: Store): HTMLElement {
 
   store.on(["answer"], () => {
     const { before, now, asking } = store;
-    if (!before.length) return;
+    if (!before.length) {
+      note.textContent = "";
+      hero.replaceChildren();
+      rows.replaceChildren();
+      return;
+    }
     const [target] = store.target;
     const off = store.off.length;
     const lead = indexOfMost(now);
@@ -86,10 +91,7 @@ export function prediction(store: Store): HTMLElement {
           span(`dl${Math.abs(change) < 0.05 ? " same" : ""}`, off && !asking ? signed(change) : ""),
           span("vh", words.originally(percent(p))),
         );
-        row.onclick = () => {
-          store.host.set("target", i);
-          store.host.save();
-        };
+        row.onclick = () => store.choose("target", i);
         return row;
       }),
     );

@@ -1,5 +1,5 @@
 /** Does the map keep its word? Each switch: what the map says, what the model did, and a running score. */
-import { div, el, icon, opens, span } from "../lib/dom.ts";
+import { div, el, icon, opens, span, told } from "../lib/dom.ts";
 import { signed } from "../lib/format.ts";
 import { outcome, score, type Test } from "../lib/word.ts";
 import type { Store } from "../store.ts";
@@ -21,9 +21,7 @@ export function promises(store: Store, popovers: Popovers): HTMLElement {
   );
   const [title, ...texts] = words.compared;
   info.onclick = () =>
-    popovers.toggle(info, words.whatCompared, (node) =>
-      node.append(el("h4", {}, title as string), ...texts.map((text) => el("p", {}, text))),
-    );
+    popovers.toggle(info, words.whatCompared, (node) => node.append(...told(title as string, texts)));
   const empty = (text: string): void => body.replaceChildren(el("p", { class: "empty" }, text));
 
   store.on(["answer", "heat", "status"], () => {

@@ -3,6 +3,7 @@
 import { css } from "../lib/color.ts";
 import { context, div, el, icon, layer, segmented, span } from "../lib/dom.ts";
 import type { Evidence } from "../lib/evidence.ts";
+import { clamp } from "../lib/format.ts";
 import type { Store } from "../store.ts";
 import * as words from "../words.ts";
 import type { Layers } from "./layers.ts";
@@ -61,7 +62,12 @@ export function regions(store: Store, layers: Layers, uid: string): HTMLElement 
     undo.disabled = history.at <= 0;
     redo.disabled = history.at >= history.states.length - 1;
     reset.disabled = !off;
-    if (!e) return;
+    if (!e) {
+      shown = [];
+      for (const node of Object.values(counts)) node.textContent = "";
+      list.replaceChildren();
+      return;
+    }
     for (const [which, node] of Object.entries(counts) as [Filter, HTMLElement][]) {
       node.textContent = which === "all" ? "" : String(e.order.filter((r) => passes(e, r, which)).length);
       const label = node.parentElement as HTMLElement;
@@ -93,9 +99,8 @@ export function regions(store: Store, layers: Layers, uid: string): HTMLElement 
     const row = list.querySelector<HTMLElement>(".row.act");
     if (!row) return;
     // Scrolls the list alone; scrollIntoView would move the notebook, too.
-    if (row.offsetTop < list.scrollTop) list.scrollTop = row.offsetTop;
-    const end = row.offsetTop + row.offsetHeight;
-    if (end > list.scrollTop + list.clientHeight) list.scrollTop = end - list.clientHeight;
+    const { offsetTop: top, offsetHeight } = row;
+    list.scrollTop = clamp(list.scrollTop, top + offsetHeight - list.clientHeight, top);
   };
 
   const act = (r: number): void => {
@@ -136,12 +141,11 @@ export function regions(store: Store, layers: Layers, uid: string): HTMLElement 
   });
 
   store.on(["picture", "looks"], () => {
-    if (!layers.ready || thumbs.length === store.regions.count) return;
-    thumbs = store.regions.places.map((_, r) => thumbnail(store, layers, r));
-    store.touch("list");
-  });
-  store.on(["picture"], () => {
-    thumbs = [];
+    if (!layers.ready) thumbs = [];
+    else if (thumbs.length !== store.regions.count) {
+      thumbs = store.regions.places.map((_, r) => thumbnail(store, layers, r));
+      store.touch("list");
+    }
   });
   store.on(["heat", "answer", "list"], paintList);
   store.on(["point"], paintPoint);

@@ -12,6 +12,7 @@ import { keys } from "./keys.ts";
 import { legend } from "./legend.ts";
 import { notes } from "./notes.ts";
 import { picture } from "./picture.ts";
+import { pictures } from "./pictures.ts";
 import { Popovers } from "./popover.ts";
 import { prediction } from "./prediction.ts";
 import { promises } from "./promises.ts";
@@ -39,6 +40,7 @@ export function shell(parent: HTMLElement, store: Store): void {
       el(
         "section",
         { class: "pic", "aria-label": words.picture },
+        pictures(store, uid),
         ...canvas.nodes,
         ...legend(store).nodes,
         ...display(store, uid),

@@ -10,6 +10,9 @@ export type Tip = (r: number, x?: number, y?: number, keyboard?: boolean) => voi
 export function tooltip(store: Store, root: HTMLElement): Tip {
   const node = el("div", { class: "tip", hidden: true });
   root.append(node);
+  store.on(["picture"], () => {
+    node.hidden = true;
+  });
   return (r, x = 0, y = 0, keyboard = false) => {
     node.hidden = r < 0;
     if (r < 0) return;

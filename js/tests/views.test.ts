@@ -1,0 +1,308 @@
+// @vitest-environment happy-dom
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import type { Fact, Thumb, Traits } from "../protocol.ts";
+import { Store } from "../store.ts";
+import { bytes, FakeHost } from "../testing/fake_model.ts";
+import { judgement } from "../views/judgement.ts";
+import { picture } from "../views/picture.ts";
+import { regions } from "../views/regions.ts";
+import { shell } from "../views/shell.ts";
+
+let life = new AbortController();
+let frames: (() => void)[] = [];
+let painted: Uint8ClampedArray[] = [];
+
+beforeEach(() => {
+  life = new AbortController();
+  document.body.replaceChildren();
+  frames = [];
+  vi.stubGlobal("requestAnimationFrame", (paint: () => void) => frames.push(paint));
+  // What happy-dom lacks: a context that takes every call, paths and decoded pictures.
+  painted = [];
+  const pixels = {
+    createImageData: image,
+    getImageData: (_x: number, _y: number, w: number, h: number) => image(w, h),
+    putImageData: (one: { data: Uint8ClampedArray }) => painted.push(one.data),
+  };
+  const context: object = new Proxy(pixels as never, {
+    get: (target, key) => target[key as never] ?? (() => {}),
+    set: () => true,
+  });
+  vi.spyOn(HTMLCanvasElement.prototype, "getContext").mockReturnValue(context as never);
+  vi.stubGlobal(
+    "Path2D",
+    class {
+      moveTo(): void {}
+      lineTo(): void {}
+      closePath(): void {}
+    },
+  );
+  vi.stubGlobal("createImageBitmap", async () => ({ close() {} }));
+});
+afterEach(() => {
+  life.abort();
+  vi.restoreAllMocks();
+  vi.unstubAllGlobals();
+});
+
+const image = (w: number, h: number): { data: Uint8ClampedArray } => ({ data: new Uint8ClampedArray(4 * w * h) });
+/** Paint until nothing is left to paint; pictures are decoded in between. */
+async function frame(): Promise<void> {
+  while (frames.length) {
+    for (const paint of frames.splice(0)) paint();
+    await new Promise((done) => setTimeout(done));
+  }
+}
+
+function make(state: Partial<Traits> = {}): { host: FakeHost; store: Store } {
+  const host = new FakeHost(state);
+  const store = new Store(host, life.signal);
+  host.store = store;
+  return { host, store };
+}
+
+async function show(state: Partial<Traits> = {}): Promise<{ host: FakeHost; store: Store; root: HTMLElement }> {
+  const made = make(state);
+  shell(document.body, made.store);
+  await frame();
+  return { ...made, root: document.body };
+}
+
+/** A picture of columns, each a region, with a map of them. */
+function columns(width: number, height: number, id: number): Partial<Traits> {
+  const labels = bytes(Uint16Array.from({ length: width * height }, (_, i) => i % width));
+  const values = bytes(Float32Array.from({ length: width }, (_, r) => 0.01 * (r + 1)));
+  const photo = (): DataView => bytes(Uint16Array.from([id]));
+  return {
+    picture: { width, height, mime: "image/png", data: photo(), off: photo() },
+    regions: { width, height, count: width, labels },
+    heat: {
+      ...{ id, method: "lime", label: "LIME", target: 0, target_name: "cat", kind: "regions", note: "" },
+      ...{ regions: values, errors: bytes(new Float32Array(0)), signed: true, unit: "probability" },
+    },
+    active: Array(width).fill(1),
+    history: { states: [[]], at: 0 },
+  };
+}
+
+function change(host: FakeHost, state: Partial<Traits>): void {
+  Object.assign(host.state, state); // as a comm does: every value is there before the first listener hears of one
+  for (const key of Object.keys(state)) host.store?.changed(key as keyof Traits);
+}
+
+const thumbs = (n: number): Thumb[] =>
+  Array.from({ length: n }, (_, i) => ({
+    mime: "image/png",
+    data: bytes(Uint16Array.from([i])),
+    label: `picture ${i + 1} of ${n}`,
+    answer: i ? "espresso .95" : "",
+  }));
+const radios = (): HTMLInputElement[] => [...document.querySelectorAll<HTMLInputElement>(".thumbs input")];
+
+const fact = (key: string, text: string): Fact => ({
+  key,
+  label: key,
+  value: text,
+  level: "",
+  title: key,
+  text: [text],
+});
+const layers = [
+  { name: "layer3", label: "layer3 · 14 × 14" },
+  { name: "layer4", label: "layer4 · 7 × 7" },
+];
+const chip = (key: string): HTMLElement =>
+  [...document.querySelectorAll<HTMLElement>(".chip")].find((node) => node.textContent?.startsWith(key)) as HTMLElement;
+const select = (): HTMLSelectElement | null => document.querySelector(".pop select");
+
+test("the chip of the layer opens to a choice of layers, which is saved at once", async () => {
+  const { host } = await show({ facts: [fact("input", "224"), fact("layer", "layer4")], layers });
+  chip("layer").click();
+  const node = select() as HTMLSelectElement;
+  expect([...node.options].map((o) => [o.value, o.text])).toEqual([
+    ["", "Automatic"],
+    ["layer3", "layer3 · 14 × 14"],
+    ["layer4", "layer4 · 7 × 7"],
+  ]);
+  expect(node.closest("label")?.textContent).toContain("Read at");
+  expect(document.activeElement).toBe(node);
+  node.value = "layer3";
+  node.dispatchEvent(new Event("change"));
+  expect(host.state.layer).toBe("layer3");
+  expect(host.saves).toBe(1);
+  chip("input").click();
+  expect(select()).toBeNull();
+});
+
+test("the choice keeps popover and focus while the new map is found, and tells of the new layer", async () => {
+  const { host } = await show({ facts: [fact("layer", "layer4")], layers });
+  chip("layer").click();
+  const node = select();
+  change(host, { facts: [fact("layer", "layer3, by choice")], layer: "layer3" });
+  await frame();
+  expect(select()).toBe(node);
+  expect(document.activeElement).toBe(node);
+  expect(node?.value).toBe("layer3");
+  expect(document.querySelector(".pop p")?.textContent).toBe("layer3, by choice");
+  expect(chip("layer").textContent).toContain("layer3, by choice");
+});
+
+test("arrow keys in the choice are the select's own", async () => {
+  await show({ facts: [fact("layer", "layer4")], layers });
+  chip("layer").click();
+  const down = new KeyboardEvent("keydown", { key: "ArrowDown", bubbles: true, cancelable: true });
+  select()?.dispatchEvent(down);
+  expect(down.defaultPrevented).toBe(false);
+});
+
+test("where the method reads no layer there is nothing to choose", async () => {
+  const { host } = await show({ facts: [fact("layer", "layer4")] });
+  chip("layer").click();
+  expect(select()).toBeNull();
+  delete host.state.layers; // a page saved by an older version
+  change(host, { facts: [fact("layer", "layer4")] });
+  await frame();
+  expect(chip("layer")).toBeTruthy();
+});
+
+test("a batch has a strip with a named button for each picture, one picture has none", async () => {
+  const { host } = await show({ pictures: thumbs(3), picked: 1 });
+  expect(radios().map((input) => [input.getAttribute("aria-label"), input.checked])).toEqual([
+    ["picture 1 of 3", false],
+    ["picture 2 of 3, espresso .95", true],
+    ["picture 3 of 3, espresso .95", false],
+  ]);
+  expect(document.querySelector<HTMLElement>(".thumbs")?.hidden).toBe(false);
+  expect(radios()[1]?.parentElement?.title).toBe("picture 2 of 3, espresso .95");
+  change(host, { pictures: [] });
+  await frame();
+  expect(document.querySelector<HTMLElement>(".thumbs")?.hidden).toBe(true);
+});
+
+test("a click, the arrows, Home and End pick a picture and save it", async () => {
+  const { host } = await show({ pictures: thumbs(4) });
+  const press = (key: string): void => {
+    const event = new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true });
+    document.activeElement?.dispatchEvent(event);
+  };
+  radios()[2]?.click();
+  expect([host.state.picked, host.saves]).toEqual([2, 1]);
+  radios()[2]?.focus();
+  const seen: unknown[] = [];
+  for (const key of ["ArrowRight", "ArrowRight", "ArrowLeft", "Home", "ArrowUp", "ArrowDown", "End"]) {
+    press(key);
+    seen.push(host.state.picked);
+    expect(radios().indexOf(document.activeElement as HTMLInputElement)).toBe(host.state.picked);
+  }
+  expect(seen).toEqual([3, 3, 2, 0, 0, 1, 3]);
+});
+
+test("small pictures that come later are read once and leave the focus; without a kernel none can be picked", async () => {
+  const read = vi.spyOn(URL, "createObjectURL");
+  const late = thumbs(3).map((thumb, i) => (i ? { ...thumb, data: bytes(new Uint16Array(0)), answer: "" } : thumb));
+  const { host, store } = await show({ pictures: late });
+  expect(read).toHaveBeenCalledTimes(1);
+  radios()[1]?.focus();
+  change(host, { pictures: thumbs(3), picked: 1 });
+  await frame();
+  expect(read).toHaveBeenCalledTimes(3);
+  expect(document.activeElement).toBe(radios()[1]);
+  expect(radios()[1]?.getAttribute("aria-label")).toBe("picture 2 of 3, espresso .95");
+  store.ui.kernel = "gone";
+  store.touch("trouble");
+  await frame();
+  expect(radios().every((input) => input.disabled)).toBe(true);
+});
+
+test("each thumbnail gives its address back when it is read", async () => {
+  const given = vi.spyOn(URL, "createObjectURL");
+  const back = vi.spyOn(URL, "revokeObjectURL");
+  await show({ pictures: thumbs(2) });
+  const images = [...document.querySelectorAll<HTMLImageElement>(".thumbs img")];
+  back.mockClear();
+  images[0]?.dispatchEvent(new Event("load"));
+  images[1]?.dispatchEvent(new Event("error"));
+  expect(back.mock.calls.flat()).toEqual(given.mock.results.map((r) => r.value));
+});
+
+test("another picture has layers, rows and cut-outs of its own size and number", async () => {
+  const { host, store } = make(columns(6, 4, 1));
+  const { layers: canvas, nodes } = picture(store, document.body, "u");
+  const list = regions(store, canvas, "u");
+  document.body.append(...nodes, list);
+  await frame();
+  const rows = (): number[] => [...list.querySelectorAll(".row")].map((row) => row.querySelectorAll("canvas").length);
+  const sizes = (): unknown[] =>
+    [canvas.photo, canvas.off, canvas.grey, canvas.heat, canvas.switched].map((c) => [c?.width, c?.height]);
+  expect(rows()).toEqual(Array(6).fill(1));
+  expect(sizes()).toEqual(Array(5).fill([6, 4]));
+  const cutouts = [...list.querySelectorAll(".row canvas")];
+
+  change(host, columns(3, 5, 2));
+  await frame();
+  expect(painted.some((data) => data.length === 60 && data.every((v, i) => i % 4 < 3 || v > 0))).toBe(true);
+  expect(rows()).toEqual(Array(3).fill(1));
+  expect(sizes()).toEqual(Array(5).fill([3, 5]));
+  expect(nodes[0]?.style.aspectRatio).toBe("3 / 5");
+  expect([...list.querySelectorAll(".row canvas")].some((c) => cutouts.includes(c))).toBe(false);
+
+  // The same size and number, too: what was cut out is not on this picture.
+  const before = [...list.querySelectorAll(".row canvas")];
+  change(host, columns(3, 5, 3));
+  await frame();
+  expect([...list.querySelectorAll(".row canvas")].some((c) => before.includes(c))).toBe(false);
+});
+
+test("until a picture and its regions are both there nothing of the last one is shown", async () => {
+  const { host, store, root } = await show(columns(6, 4, 1));
+  const ready = (): string | undefined => root.querySelector<HTMLElement>(".xw")?.dataset.ready;
+  const next = columns(3, 5, 2);
+  change(host, { picture: next.picture as Traits["picture"], heat: {} });
+  await frame();
+  expect(root.querySelector<HTMLElement>(".stage canvas")?.hidden).toBe(true);
+  expect(root.querySelectorAll(".row")).toHaveLength(0);
+  change(host, { regions: next.regions as Traits["regions"] });
+  await frame();
+  expect(root.querySelector<HTMLElement>(".stage canvas")?.hidden).toBe(false);
+  expect(ready()).toBe(""); // happy-dom lays nothing out, so nothing is drawn
+  change(host, { heat: columns(6, 4, 3).heat as Traits["heat"] });
+  expect(store.evidence).toBeNull(); // a late map of the last picture
+  change(host, { heat: next.heat as Traits["heat"] });
+  expect(store.evidence?.order).toHaveLength(3);
+});
+
+test("what was pointed at, marked and asked on the last picture is forgotten; what was typed stays", async () => {
+  const { host, store } = make(columns(6, 4, 1));
+  const judged = judgement(store, "u");
+  document.body.append(judged.node);
+  const comment = judged.node.querySelector("textarea") as HTMLTextAreaElement;
+  comment.value = "kept";
+  Object.assign(store.ui, { hover: 5, focus: 5, marking: true, verdict: "mattered", rating: 4 });
+  store.ui.marked.add(5);
+  store.ui.tests.push({ label: "", regions: [5], predicted: 1, band: 0, measured: null });
+  change(host, columns(3, 5, 2));
+  await frame();
+  const { hover, focus, marking, verdict, rating, marked, tests } = store.ui;
+  expect([hover, focus, marking, verdict, rating, marked.size, tests]).toEqual([-1, -1, false, null, null, 0, []]);
+  expect(judged.node.querySelectorAll("input:checked")).toHaveLength(0);
+  expect(comment.value).toBe("kept");
+});
+
+test("a judgement that is stored after the picture has changed takes no mark of the new one away", async () => {
+  const { host, store } = make(columns(6, 4, 1));
+  let stored = (_: { done: boolean; payload: Record<string, unknown> }): void => {};
+  host.request = () =>
+    new Promise((done) => {
+      stored = done as never;
+    });
+  const judged = judgement(store, "u");
+  store.ui.verdict = "mattered";
+  store.ui.marked.add(5);
+  judged.submit();
+  change(host, columns(3, 5, 2));
+  store.ui.marked.add(1);
+  stored({ done: true, payload: { created: "2026-01-01T00:00:00Z" } });
+  await frame();
+  expect(store.marks).toEqual([1]);
+  expect(judged.node.querySelector(".saved")?.textContent).toContain("Saved");
+});
