@@ -1,78 +1,167 @@
-"""Find the layer that a class activation map reads, without being told."""
+"""Find the layer that a class activation map reads, and where in the picture its values are, without being told."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
 
 from xai_widgets.classifiers import Classifier
-from xai_widgets.errors import MethodError, nearest
+from xai_widgets.errors import MethodError, XaiError, nearest
+from xai_widgets.grids import Grid, Grids
 
-_POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Dropout, nn.Dropout2d, nn.Flatten, nn.Identity)
-"""Modules behind the features: they average places away or change nothing."""
+ENOUGH = 16
+"""Places below which a map says too little: ResNet at 32 × 32 ends in 1 × 1."""
+
+_MAPS = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.Upsample, nn.PixelShuffle)
+"""Modules that return (B, channels, rows, cols), whatever happens around them."""
+
+_PASSES_ON = re.compile(
+    "identity|drop|stochasticdepth|flatten|permute|rearrange|reshape|softmax|upsample|pool", re.IGNORECASE
+)
+"""Names of modules that, if they have no parameters, only pass on what others made."""
 
 
-def has_spatial_layers(model: nn.Module) -> bool:
-    """Whether the model has a convolution at all."""
-    return any(isinstance(module, nn.Conv2d) for module in model.modules())
+@dataclass(frozen=True)
+class Layer:
+    """A layer that knows where in the picture its values are.
+
+    Attributes
+    ----------
+    name : str
+        Dotted, as in ``model.get_submodule(name)``.
+    module : Module
+    arrangement : {"NCHW", "NHWC", "tokens", "tokens first"}
+        Tokens are (B, tokens, channels), tokens first (tokens, B, channels).
+    grid : (int, int)
+        Rows and columns of places.
+    prefix : int
+        Tokens before the patches: class, distillation, registers.
+    channels : int
+    makes : bool
+        Whether it makes features, once an answer: no pool, no dropout, no part of an attention.
+    alive : bool
+        Whether the answer depends on what it returns at its places. After the last attention of a transformer that
+        answers from its class token it does not: the patches' gradients are exactly zero.
+    inner : bool
+        Whether it is part of a block that knows places itself.
+    note : str
+        What the reader should know if it is read.
+    """
+
+    name: str
+    module: nn.Module = field(repr=False)
+    arrangement: str
+    grid: Grid
+    prefix: int
+    channels: int
+    makes: bool = True
+    calls: int = 1
+    alive: bool = True
+    inner: bool = False
+    note: str = ""
+
+    @property
+    def n_places(self) -> int:
+        """Rows times columns."""
+        return self.grid[0] * self.grid[1]
+
+    def places(self, values: Tensor) -> Tensor:
+        """What the layer returned, or its gradient, as (B, channels, rows, cols).
+
+        Raises
+        ------
+        MethodError
+            If it is of another shape than the one that was surveyed.
+        """
+        if self.arrangement == "tokens first" and values.ndim == 3:
+            values = values.transpose(0, 1)
+        if self.arrangement.startswith("tokens"):
+            if values.ndim == 3 and values.shape[1] == self.prefix + self.n_places:
+                return values[:, self.prefix :].transpose(1, 2).unflatten(2, self.grid)
+        elif values.ndim == 4:
+            return values if self.arrangement == "NCHW" else values.permute(0, 3, 1, 2)
+        raise MethodError(
+            f"The layer {self.name!r} returned shape {tuple(values.shape)}, and {self.grid[0]} × {self.grid[1]} places "
+            "when it was looked at: it changes from call to call. Choose another: target_layer=…"
+        )
 
 
-def last_spatial_layer(classifier: Classifier, inputs: Tensor) -> str:
-    """Name of the last layer that still knows where things are.
+def survey(classifier: Classifier) -> tuple[Layer, ...]:
+    """Every layer that knows places, in the order in which they answer; empty where `unfit` has the reason."""
+    return tuple(layer for layer in _look(classifier).layers if layer.n_places > 1)
 
-    One forward pass watches every module. Taken is the last one that returns (1, channels, h, w) with more than one
-    place, is called once, and is no pooling; plain ``nn.Sequential`` containers are descended into, so that the name
-    says ``layer4.1`` rather than ``layer4``.
+
+def unfit(classifier: Classifier) -> str:
+    """Why no layer of this model can be read, in one line, or an empty string."""
+    return _look(classifier).reason
+
+
+def choose(classifier: Classifier) -> Layer:
+    """The layer to read when none is named: the last one on whose places the answer depends.
+
+    If the network has shrunk the picture to fewer than 4 × 4 places there, the last that sees as many is taken, the
+    end of a block if possible, and its `note` says so.
 
     Raises
     ------
     MethodError
-        If no module qualifies.
+        If there is none.
     """
-    calls: dict[str, list[tuple[int, tuple[int, ...], int]]] = {}
-    order = 0
+    look = _look(classifier)
+    if look.reason:
+        raise MethodError(look.reason)
+    # A head whose weights are zero leaves none alive. Then the map is empty, and the message about that says more.
+    layers = (
+        [layer for layer in look.layers if layer.makes and layer.alive]
+        or [layer for layer in look.layers if layer.alive]
+        or [layer for layer in look.layers if layer.makes]
+        or list(look.layers)
+    )
+    last, layers = layers[-1], [layer for layer in layers if layer.n_places > 1]
+    if last.n_places >= ENOUGH:
+        return last
+    wide = [layer for layer in layers if layer.n_places >= ENOUGH and min(layer.grid) > 1]
+    if not wide:
+        most = max(layer.n_places for layer in layers)
+        chosen = [layer for layer in layers if layer.n_places == most][-1]
+        note = f"{chosen.name} sees {_times(chosen.grid)} here, no layer more, so the map is coarse."
+        return replace(chosen, note=f"{note} {chosen.note}".strip())
+    chosen = ([layer for layer in wide if not layer.inner] or wide)[-1]
+    note = f"{last.name} sees only {_times(last.grid)} here, so {chosen.name} is read: {_times(chosen.grid)}."
+    return replace(chosen, note=f"{note} {chosen.note}".strip())
 
-    def watch(name: str) -> Any:
-        def hook(module: nn.Module, _args: Any, output: Any) -> None:
-            nonlocal order
-            order += 1
-            shape = tuple(output.shape) if isinstance(output, Tensor) else ()
-            calls.setdefault(name, []).append((order, shape, id(output)))
 
-        return hook
+def find(classifier: Classifier, wanted: str | nn.Module | None) -> Layer:
+    """The layer to read: `wanted`, by its dotted name or itself, or the one to `choose`.
 
-    modules = {name: module for name, module in classifier.model.named_modules() if name}
-    handles = []
-    try:
-        for name, module in modules.items():
-            handles.append(module.register_forward_hook(watch(name)))
-        classifier.answers(inputs[None], "logit")
-    finally:
-        for handle in handles:
-            handle.remove()
-
-    fit = {
-        name: seen[0]
-        for name, seen in calls.items()
-        if len(seen) == 1 and len(seen[0][1]) == 4 and min(seen[0][1][2:]) > 1 and not isinstance(modules[name], _POOLS)
-    }
-    if not fit:
-        raise MethodError(
-            f"No layer of {classifier.name} returns (1, channels, height, width) with more than one place, so there "
-            'is nothing to read a map from. Use method="saliency" or method="occlusion"'
-        )
-    chosen = max(fit, key=lambda name: fit[name][0])
-    while type(modules[chosen]) is nn.Sequential:
-        inner = [
-            name
-            for name, call in fit.items()
-            if name.startswith(chosen + ".") and name.count(".") == chosen.count(".") + 1 and call[2] == fit[chosen][2]
-        ]
-        if not inner:
-            break
-        chosen = inner[-1]
-    return chosen
+    Raises
+    ------
+    MethodError
+        If it is no part of the model, took no part in the answer, or knows no places.
+    """
+    if wanted is None:
+        return choose(classifier)
+    name, _ = get_layer(classifier, wanted)
+    look = _look(classifier)
+    for layer in look.layers:
+        if layer.name == name and layer.n_places > 1:
+            return layer
+    if look.reason and not look.shapes:
+        raise MethodError(look.reason)
+    if name not in look.shapes:
+        raise MethodError(f"The layer {name!r} took no part in the answer. Choose another: target_layer=…")
+    shapes = look.shapes[name]
+    raise MethodError(
+        f"The layer {name!r} returns {'no tensor' if shapes is None else f'shape {shapes}'}; a map needs places: "
+        "(1, channels, height, width), or tokens (1, patches, channels). Choose an earlier layer: target_layer=…"
+    )
 
 
 def get_layer(classifier: Classifier, layer: str | nn.Module) -> tuple[str, nn.Module]:
@@ -88,3 +177,184 @@ def get_layer(classifier: Classifier, layer: str | nn.Module) -> tuple[str, nn.M
     if layer not in modules or not layer:
         raise MethodError(f"{classifier.name} has no layer {layer!r}.{nearest(layer, modules)}")
     return layer, modules[layer]
+
+
+# ---- looking ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one pass through a model has shown."""
+
+    layers: tuple[Layer, ...] = ()  # also those that have shrunk the picture to one place
+    shapes: dict[str, tuple[int, ...] | None] = field(default_factory=dict)
+    reason: str = ""
+
+
+_looks: WeakKeyDictionary[Classifier, tuple[Tensor | None, _Look]] = WeakKeyDictionary()
+
+
+def _look(classifier: Classifier) -> _Look:
+    """Look once at each classifier and picture; the layers are the same for every class and method."""
+    example, found = _looks.get(classifier, (None, None))
+    if found is None or example is not classifier.example:
+        found = _look_now(classifier)
+        _looks[classifier] = classifier.example, found
+    return found
+
+
+def _look_now(classifier: Classifier) -> _Look:
+    name = classifier.name
+    if not classifier.is_module:
+        return _Look(reason=f'{name} {classifier.opaque}, so it shows no layers. Use method="occlusion"')
+    if classifier.example is None:
+        return _Look(reason=f"{name} has not been asked about a picture yet: classifier.probe(inputs)")
+    try:
+        with classifier.differentiable(classifier.example) as (leaf, forward):
+            with _watched(classifier.model) as calls:
+                answer = forward(leaf[None], "logit")
+            found = _places(calls, tuple(leaf.shape[1:]))
+            layers = _alive(found, answer)
+        shapes = {call.name: None if call.value is None else tuple(call.value.shape) for call in calls}
+    except XaiError as error:
+        return _Look(reason=f'Its layers cannot be looked at. {error} Use method="occlusion"')
+    except Exception as error:  # noqa: BLE001 - a model may do anything, and every method asks whether this one fits
+        line = (str(error).strip().splitlines() or ["no message"])[0]
+        return _Look(
+            reason=f'Its layers cannot be looked at: torch raised {type(error).__name__}: {line} Use method="occlusion"'
+        )
+    if all(layer.n_places == 1 for layer, _ in found):
+        return _Look(
+            shapes=shapes,
+            reason=f"No layer of {name} knows places: none returns (1, channels, height, width), nor tokens, with "
+            'more than one place. Use method="saliency"',
+        )
+    if layers is None:
+        return _Look(
+            shapes=shapes,
+            reason=f"No gradient of {name} reaches a layer that knows places: it computes under no_grad, detaches or "
+            'is quantised. Use method="occlusion"',
+        )
+    return _Look(layers, shapes)
+
+
+@dataclass
+class _Call:
+    """One module's part in the answer."""
+
+    name: str
+    module: nn.Module
+    value: Tensor | None
+    took: tuple[int, ...] = ()
+    times: int = 1
+
+
+@contextmanager
+def _watched(model: nn.Module) -> Iterator[list[_Call]]:
+    """Collect what every module returns: of a tuple the first part, of several calls the last."""
+    calls: dict[str, _Call] = {}
+
+    def watch(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            took = tuple(args[0].shape) if args and isinstance(args[0], Tensor) else ()
+            first = output[0] if type(output) is tuple and output else output
+            before = calls.pop(name, None)  # put at the end: it answers now
+            value = first if isinstance(first, Tensor) else None
+            calls[name] = _Call(name, module, value, took, 1 if before is None else before.times + 1)
+
+        return hook
+
+    found: list[_Call] = []
+    handles = []
+    try:
+        for name, module in model.named_modules():
+            if name and not isinstance(module, torch.jit.ScriptModule):
+                handles.append(module.register_forward_hook(watch(name)))
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+        found.extend(calls.values())
+
+
+def _places(calls: list[_Call], picture: Grid) -> list[tuple[Layer, Tensor]]:
+    """The calls that know places, as layers, with what they returned."""
+    grids = Grids(picture)
+    found: dict[str, tuple[Layer, Tensor]] = {}
+    once = {call.name: call.value for call in calls if call.times == 1}
+    for call in calls:
+        if call.value is None or isinstance(call.module, nn.RNNBase):
+            continue
+        whole = next(call.module.children(), None) is not None
+        lies = grids.read(call.value.shape, certain=isinstance(call.module, _MAPS), whole=whole)
+        if lies is None or (lies.grid == (1, 1) and not _shrinks(call)):
+            continue
+        makes = call.times == 1 and _makes_features(call, lies.axes, whole)
+        if type(call.module) is nn.Sequential and makes:
+            # What its last part returns is that one's: ``layer4.1`` says more than ``layer4``.
+            inside = (once.get(f"{call.name}.{part}") for part, _ in call.module.named_children())
+            makes = not any(part is call.value for part in inside)
+        note = f"{call.name} is called {call.times} times in one answer; the last call is read." * (call.times > 1)
+        found[call.name] = Layer(call.name, call.module, *lies, makes, call.times, note=note), call.value
+    blocks = {name for name, (layer, _) in found.items() if layer.makes and not _is_sequence(layer.module)}
+    return [(replace(layer, inner=any(name in blocks for name in _around(layer.name))), value)
+            for layer, value in found.values()]  # fmt: skip
+
+
+def _shrinks(call: _Call) -> bool:
+    """Whether the network shrinks the picture to one place here, and does not mean to: no pool, no head."""
+    if len(call.took) != 4 or call.took[2] * call.took[3] == 1:
+        return False
+    if isinstance(call.module, nn.Conv2d):
+        return any(kernel < side for kernel, side in zip(call.module.kernel_size, call.took[2:], strict=True))
+    parts = [part for part in call.module.modules() if not isinstance(part, (nn.MaxPool2d, nn.AvgPool2d))]
+    pools = any("pool" in type(part).__name__.lower() for part in parts)
+    return not pools and any(isinstance(part, nn.Conv2d) for part in parts)
+
+
+def _makes_features(call: _Call, axes: str, whole: bool) -> bool:
+    kind = type(call.module).__name__
+    if _PASSES_ON.search(kind) and next(call.module.parameters(), None) is None:
+        return False
+    if axes == "NCHW":
+        return True
+    # In a transformer what a block makes, or a norm, is a state; a projection is on its way to one, and so is one with
+    # an adapter around it, or a norm of queries and keys.
+    part = call.name.rpartition(".")[2]
+    return "linear" not in kind.lower() and part not in ("q_norm", "k_norm") and (whole or "norm" in kind.lower())
+
+
+def _times(grid: Grid) -> str:
+    return "one place" if grid == (1, 1) else f"{grid[0]} × {grid[1]} places"
+
+
+def _is_sequence(module: nn.Module) -> bool:
+    """Whether it only runs its parts one after the other, so that each of them is a block of its own."""
+    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+
+
+def _around(name: str) -> Iterator[str]:
+    """``a.b.c`` → ``a.b``, ``a``."""
+    while name := name.rpartition(".")[0]:
+        yield name
+
+
+def _alive(found: list[tuple[Layer, Tensor]], answer: Tensor) -> tuple[Layer, ...] | None:
+    """The layers, each with whether the answer depends on its places; None if no gradient reaches any.
+
+    Every class is asked about at once, with unequal weights: all logits together may be constant.
+    """
+    able = [number for number, (_, value) in enumerate(found) if value.requires_grad]
+    if not able or not answer.requires_grad:
+        return None
+    score = (answer * torch.linspace(1, 2, answer.shape[1], device=answer.device, dtype=answer.dtype)).sum()
+    gradients = torch.autograd.grad(score, [found[number][1] for number in able], allow_unused=True)
+    if all(gradient is None for gradient in gradients):
+        return None
+    by_number = dict(zip(able, gradients, strict=True))
+
+    def depends(number: int, layer: Layer) -> bool:
+        gradient = by_number.get(number)
+        return gradient is not None and bool(layer.places(gradient).any())
+
+    return tuple(replace(layer, alive=depends(number, layer)) for number, (layer, _) in enumerate(found))
