@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xai_widgets.errors import InputError, nearest
-from xai_widgets.images import read
+from xai_widgets.images import read, to_uint8
 from xai_widgets.segments import region_means
 from xai_widgets.views import View
 
@@ -68,32 +68,37 @@ def baseline_picture(view: View, labels: np.ndarray, baseline: Any = "mean", see
     view : View
     labels : ndarray of int32, shape (h, w)
     baseline : str, picture or callable
-        A name of `BASELINES`; a picture of the view's size or the original's; or ``f(image)`` → array of shape
-        (h, w, 3), values 0–255, with the view as uint8 (h, w, 3).
+        A name of `BASELINES`; a picture of the view's size or the original's; or ``f(planes)`` → array of the same
+        shape, values 0–255, with the view as uint8 (h, w, 3), or (h, w, K) if it has K bands.
     seed : int
         Of the noise.
 
     Returns
     -------
-    ndarray of uint8, shape (h, w, 3)
+    ndarray of uint8, shape (h, w, K)
+        Planes like the view's own: ``view.show`` makes a picture of them, ``view.encode`` the model's input.
     """
+    planes = view.planes
     if isinstance(baseline, str) and baseline in BASELINES:
-        made = BASELINES[baseline](view.image, labels, seed)
+        made = BASELINES[baseline](planes, labels, seed)
     elif isinstance(baseline, str):
         raise InputError(
             f"There is no baseline {baseline!r}; there are {', '.join(BASELINES)}, or pass a picture or a callable."
             f"{nearest(baseline, BASELINES)}"
         )
     elif callable(baseline):
-        made = np.asarray(baseline(view.image.copy()))
+        made = np.asarray(baseline(planes.copy()))
     else:
-        made = read(baseline).pixels
-        if made.shape != view.image.shape and made.shape == view.source.pixels.shape:
-            made = np.stack([view.sample(made[..., channel]) for channel in range(3)], axis=-1)
-    if made.shape != view.image.shape or made.dtype.kind not in "uif" or not np.isfinite(made).all():
+        given = read(baseline, channels=None if view.bands is None else planes.shape[-1])
+        many = view.bands is not None and given.data is not None
+        made = to_uint8(np.moveaxis(given.data, 0, -1)) if many else given.pixels
+        if made.shape[:2] != view.shape and made.shape[:2] == view.source.pixels.shape[:2]:
+            made = np.stack([view.sample(made[..., plane]) for plane in range(made.shape[-1])], axis=-1)
+    if made.shape != planes.shape or made.dtype.kind not in "uif" or not np.isfinite(made).all():
+        what = "the picture" if view.bands is None else f"all {planes.shape[-1]} bands of the picture"
         raise InputError(
-            f"The baseline has shape {made.shape}, {made.dtype}; finite values 0–255 of shape {view.image.shape} are "
-            "needed, the picture as the model sees it."
+            f"The baseline has shape {made.shape}, {made.dtype}; finite values 0–255 of shape {planes.shape} are "
+            f"needed, {what} as the model sees it."
         )
     return np.clip(np.rint(made), 0, 255).astype(np.uint8)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from xai_widgets.errors import FileError
+from xai_widgets.errors import FileError, InputError
 from xai_widgets.segments import region_means
 
 SCHEMA_VERSION = 1
@@ -123,6 +123,43 @@ class Explanation:
     def top_segments(self, k: int = 5) -> list[int]:
         """The `k` regions that speak most for the class, strongest first."""
         return [int(i) for i in np.argsort(-self.region_values, kind="stable")[:k]]
+
+    def on_source(self) -> np.ndarray:
+        """Lay the map on the picture that was handed in.
+
+        Returns
+        -------
+        ndarray of float32, shape (H, W)
+            On the pixels of the upright picture, whatever it was resized, cropped or padded to: bilinear between the
+            centres of the map's pixels, NaN where the model did not look.
+
+        Raises
+        ------
+        InputError
+            If the preprocessing does not say which pixel of the picture a pixel of its output is.
+        """
+        seen = self.params.get("input", {})
+        if seen.get("to_source") is None or seen.get("source_size") is None:
+            raise InputError(
+                "This map cannot be laid on the original: the preprocessing is no plain crop, flip, pad or resize, so "
+                "where the model looked is not known. Use the map on the picture as the model saw it: .values, .image"
+            )
+        from scipy.ndimage import affine_transform
+
+        width, height = seen["source_size"]
+        a, b, c, d, e, f = seen["to_source"]
+        back = np.linalg.inv([[e, d], [b, a]])  # (row, column) of the picture → (row, column) of the map
+        start = -back @ (f, c)
+        matrix = back if back[0, 1] or back[1, 0] else back.diagonal()  # of a diagonal scipy makes use
+        laid = affine_transform(self.values, matrix, start, (height, width), np.float32, order=1, mode="nearest")
+        # A pixel reaches half its side beyond its centre.
+        ends = np.array(self.values.shape) - 0.5 + 1e-6
+        columns = np.arange(width)
+        for row in range(height):
+            for axis in (0, 1):
+                place = back[axis, 0] * row + back[axis, 1] * columns + start[axis]
+                laid[row, (place < -0.5 - 1e-6) | (place > ends[axis])] = np.nan
+        return laid
 
     # ---- keeping ---------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,9 @@ MAX_SEGMENTS = 65_535
 LARGEST_CUT = 768
 """Longer side, in pixels, at which the segmenters work at most."""
 
+TINY = 32
+"""Longer side, in pixels, up to which a segmenter made for photos may find hardly any region."""
+
 Segmenter = Callable[[np.ndarray, int], np.ndarray]
 
 
@@ -101,11 +104,16 @@ def segment(view: View, segments: Any = "slic", n_segments: int = 50) -> tuple[n
             raise InputError(
                 f"There is no segmenter {segments!r}; there are {', '.join(SEGMENTERS)}.{nearest(segments, SEGMENTERS)}"
             )
+        if segments == "grid":
+            return contiguous(grid(view.image, int(n_segments))), ()
+        if np.ptp(view.planes, axis=(0, 1)).max() == 0:
+            why = "The picture has one colour, so there is no structure to segment: a plain grid is used."
+            return _plain(view, n_segments), (why,)
         labels = contiguous(_cut(view.image, SEGMENTERS[segments], int(n_segments)))
-        if labels.max() < 3 and segments != "grid":
-            count = int(labels.max()) + 1
-            fallback = contiguous(grid(view.image, max(16, int(n_segments))))
-            return fallback, (f"{segments} found {count} region(s) here, so a plain grid is used instead.",)
+        count = int(labels.max()) + 1
+        if count < min(16 if max(view.shape) <= TINY else 4, int(n_segments), labels.size):
+            why = f"{segments} found {count} region(s) here, so a plain grid is used instead."
+            return _plain(view, n_segments), (why,)
         return labels, ()
     found = segments(view.image.copy()) if callable(segments) else segments
     try:
@@ -126,10 +134,15 @@ def segment(view: View, segments: Any = "slic", n_segments: int = 50) -> tuple[n
     return contiguous(labels), ()
 
 
+def _plain(view: View, n_segments: int) -> np.ndarray:
+    """A grid of 16 rectangles or more, where a segmenter has nothing to go by."""
+    return contiguous(grid(view.image, max(16, int(n_segments))))
+
+
 def _cut(image: np.ndarray, segmenter: Segmenter, n_segments: int) -> np.ndarray:
     """Cut a picture, a large one at reduced size: regions need no finer borders, and six megapixels take 20 s."""
     height, width = image.shape[:2]
-    if max(height, width) <= LARGEST_CUT or segmenter is grid:
+    if max(height, width) <= LARGEST_CUT:
         return segmenter(image, n_segments)
     factor = LARGEST_CUT / max(height, width)
     small = Image.fromarray(image).resize(

@@ -7,14 +7,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from xai_widgets.errors import InputError
-from xai_widgets.images import Picture, to_numpy
+from xai_widgets.images import Picture, read, to_numpy, to_uint8
+
+GREY = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in grey, ITU-R BT.601, which Pillow and torchvision use."""
+
+_STEPS = 16
+"""Length of the fine ramps in pixels of the view: short enough for 256 levels to resolve a sixteenth of a pixel."""
 
 
 @dataclass(frozen=True)
@@ -25,35 +32,50 @@ class View:
     ----------
     inputs : ndarray of float32, shape (C, h, w)
         The model's input, exactly as the preprocessing gave it.
-    image : ndarray of uint8, shape (h, w, 3)
-        The same as a picture: ``inputs`` with the preprocessing's scaling undone.
+    planes : ndarray of uint8, shape (h, w, K)
+        The same as levels of 0 to 255: ``inputs`` with the preprocessing's scaling undone. K is 3 for an ordinary
+        picture, also where the model takes grey, and the number of bands where there are more.
     offset, scale : ndarray of float32, shape (C,)
-        ``inputs ≈ offset + scale * image / 255``, channel by channel.
+        ``inputs ≈ offset + scale * planes / 255``, channel by channel.
     to_source : tuple of 6 float or None
         ``(a, b, c, d, e, f)``: the centre of view pixel (column, row) lies at column ``a·col + b·row + c`` and row
         ``d·col + e·row + f`` of the picture. None where the preprocessing is not a crop, flip, pad or resize.
     source : Picture
     notes : tuple of str
     warnings : tuple of str
+    bands : tuple of int or None
+        Which of the planes are looked at; None for an ordinary picture.
     """
 
     inputs: np.ndarray
-    image: np.ndarray
+    planes: np.ndarray
     offset: np.ndarray
     scale: np.ndarray
     to_source: tuple[float, ...] | None
     source: Picture
     notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
+    bands: tuple[int, ...] | None = None
+
+    @cached_property
+    def image(self) -> np.ndarray:
+        """What there is to see, uint8 (h, w, 3): `planes` themselves, or the bands that are shown."""
+        return self.show(self.planes)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of the view in pixels."""
-        return self.image.shape[0], self.image.shape[1]
+        return self.planes.shape[0], self.planes.shape[1]
 
-    def encode(self, image: np.ndarray) -> np.ndarray:
-        """Turn a picture on this view's grid into model input: uint8 (h, w, 3) → float32 (C, h, w)."""
-        channels = np.moveaxis(image.astype(np.float32), -1, 0) / np.float32(255)
+    def show(self, planes: np.ndarray) -> np.ndarray:
+        """Planes like this view's, (h, w, K), as a picture to look at, (h, w, 3)."""
+        if self.bands is None:
+            return planes
+        return np.repeat(planes[..., list(self.bands)], 3 // len(self.bands), axis=-1)
+
+    def encode(self, planes: np.ndarray) -> np.ndarray:
+        """Turn planes on this view's grid into model input: uint8 (h, w, K) → float32 (C, h, w)."""
+        channels = np.moveaxis(planes.astype(np.float32), -1, 0) / np.float32(255)
         if len(self.scale) == 1:
             channels = channels.mean(0, keepdims=True)
         return self.offset[:, None, None] + self.scale[:, None, None] * channels
@@ -84,8 +106,8 @@ class Preprocess:
         may change the proportions; None keeps the picture's size. Bilinear with antialiasing, as torchvision does.
     mean, std : tuple of float or None
         ``(x - mean) / std`` per channel, after scaling to 0–1. None leaves 0–1.
-    channels : {1, 3}
-        1 converts to grey first.
+    channels : int
+        1 converts to grey first; other numbers than 1 and 3 take a picture of so many bands.
     """
 
     size: int | tuple[int, int] | None = None
@@ -93,106 +115,209 @@ class Preprocess:
     std: tuple[float, ...] | None = None
     channels: int = 3
 
-    def __call__(self, image: Image.Image) -> np.ndarray:
-        """PIL image → float32 (C, h, w)."""
-        if self.channels == 1:
-            image = image.convert("L")
-        if isinstance(self.size, int):
-            image = ImageOps.fit(image, (self.size, self.size), Image.Resampling.BILINEAR)
-        elif self.size is not None:
-            image = image.resize((self.size[1], self.size[0]), Image.Resampling.BILINEAR)
-        chw = np.asarray(image, np.float32) / np.float32(255)
-        chw = chw[None] if chw.ndim == 2 else np.moveaxis(chw, -1, 0)
+    def __call__(self, image: Any) -> np.ndarray:
+        """Picture, or whatever `images.read` takes → float32 (C, h, w)."""
+        return self.normalised(self.levels(image if isinstance(image, Picture) else read(image)))
+
+    def levels(self, picture: Picture) -> np.ndarray:
+        """The picture resized and cropped, (C, h, w): uint8, or float32 of 0 to 1 where it has more than 8 bits."""
+        return np.stack([self._resized(plane, picture.size) for plane in self._planes(picture)])
+
+    def normalised(self, levels: np.ndarray) -> np.ndarray:
+        """What `levels` returned, as the model's input: float32 (C, h, w)."""
+        chw = levels / np.float32(255) if levels.dtype == np.uint8 else levels
         if self.mean is not None:
             chw = chw - np.float32(self.mean).reshape(-1, 1, 1)
         if self.std is not None:
             chw = chw / np.float32(self.std).reshape(-1, 1, 1)
         return np.ascontiguousarray(chw)
 
+    def to_source(self, size: tuple[int, int]) -> tuple[float, ...]:
+        """`View.to_source` for a picture of this (width, height): the centre of pixel i lies at i + ½."""
+        (left, top, right, bottom), (width, height) = self._box(size)
+        a, e = (right - left) / width, (bottom - top) / height
+        return (a, 0.0, left + a / 2 - 0.5, 0.0, e, top + e / 2 - 0.5)
+
+    def _box(self, size: tuple[int, int]) -> tuple[tuple[float, float, float, float], tuple[int, int]]:
+        """Which part of a picture of this (width, height) is used, and the (width, height) it is brought to."""
+        width, height = size
+        if not isinstance(self.size, int):
+            return (0, 0, width, height), (self.size[1], self.size[0]) if self.size else size
+        side = min(size)
+        left, top = (width - side) / 2, (height - side) / 2
+        return (left, top, left + side, top + side), (self.size, self.size)
+
+    def _resized(self, plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        if self.size is None:
+            return plane
+        box, wanted = self._box(size)
+        # Plane by plane, because Pillow keeps RGB in four bytes a pixel.
+        return np.asarray(Image.fromarray(plane).resize(wanted, Image.Resampling.BILINEAR, box=box))
+
+    def _planes(self, picture: Picture) -> list[np.ndarray]:
+        data = picture.data
+        if data is None:
+            if self.channels == 1:
+                return [np.asarray(Image.fromarray(picture.pixels).convert("L"))]
+            data = np.moveaxis(picture.pixels, -1, 0)
+        if len(data) == self.channels:
+            return list(data)
+        if len(data) == 1 and self.channels == 3:
+            return [data[0]] * 3
+        if len(data) == 3 and self.channels == 1:
+            return [sum(share * plane for share, plane in zip(np.float32(GREY), data, strict=True))]
+        raise InputError(
+            f"The picture has {len(data)} channels, the model takes {self.channels}. Pass an array with all "
+            f"{self.channels}: shape ({self.channels}, height, width)"
+        )
+
 
 def view(picture: Picture, preprocess: Callable[[Any], Any]) -> View:
-    """Run the preprocessing and find out what it did, by sending four test pictures through it.
+    """Run the preprocessing and find out what it did.
 
-    A black and a white picture tell its scaling and padding; a horizontal and a vertical ramp tell which pixel of
-    the picture each pixel of its output came from. So any callable will do, and nothing has to be declared twice.
+    What `Preprocess` does is known. Any other callable is sent test pictures: a black and a white one tell its scaling
+    and padding; ramps tell which pixel of the picture each pixel of its output came from, coarse ones first, then fine
+    ones. So nothing has to be declared twice.
 
     Parameters
     ----------
     picture : Picture
     preprocess : callable
-        PIL image (or uint8 array (H, W, 3)) → array or tensor (C, h, w) or (1, C, h, w), with 1 or 3 channels.
+        PIL image (or uint8 array (H, W, 3)) → array or tensor (C, h, w) or (1, C, h, w). Of a multi-band picture it
+        gets the float32 array (H, W, K) with values 0 to 1.
 
     Raises
     ------
     InputError
         If it raises, or returns something else.
     """
-    inputs = _call(preprocess, picture.pixels)
+    if isinstance(preprocess, Preprocess):
+        return _known_view(picture, preprocess)
+    inputs = _first_call(picture, preprocess)
     if not np.isfinite(inputs).all():
         bad = int((~np.isfinite(inputs)).sum())
         raise InputError(
             f"preprocess returned {bad:,} values that are NaN or infinite for this picture. Does it divide by the "
             "picture's own spread, and has the picture only one colour?"
         )
-    height, width = picture.pixels.shape[:2]
+    if picture.bands is not None:
+        return _opaque_view(picture, inputs, "What the preprocessing does to the bands is not known")
+    width, height = size = picture.size
 
-    def probe(plane: np.ndarray) -> np.ndarray:
-        pixels = np.broadcast_to(np.rint(plane).astype(np.uint8)[..., None], (height, width, 3))
+    def probe(line: np.ndarray) -> np.ndarray:
+        """What becomes of a picture whose rows, or columns, are all this line of grey levels."""
+        grey = Image.fromarray(np.rint(line).astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
         # Per-picture standardisation divides a one-colour probe by zero; that makes the view an opaque one.
-        return np.nan_to_num(_call(preprocess, np.ascontiguousarray(pixels)).astype(np.float64), posinf=0.0, neginf=0.0)
+        return np.nan_to_num(_call(preprocess, grey.convert("RGB")).astype(np.float64), posinf=0.0, neginf=0.0)
 
-    black, white = probe(np.zeros((height, width))), probe(np.full((height, width), 255.0))
+    stretched = "The preprocessing depends on the picture as a whole"
+    black, white = probe(np.zeros((1, 1))), probe(np.full((1, 1), 255.0))
     if not black.shape == white.shape == inputs.shape:
-        return _opaque_view(picture, inputs)
+        return _opaque_view(picture, inputs, stretched)
     spread = white - black
     inside = np.abs(spread).min(0) > 1e-6  # elsewhere is padding: black and white pictures give the same there
     if inside.any():
         usual = np.median(spread[:, inside], axis=1)[:, None, None]
         inside &= (np.abs(spread - usual) <= 0.01 * np.abs(usual)).all(0)  # not where picture and padding blend
-    notes: list[str] = []
     if inside.mean() < 0.01:
-        return _opaque_view(picture, inputs)
+        return _opaque_view(picture, inputs, stretched)
     offset, scale = (np.median(x[:, inside], axis=1) for x in (black, spread))
     if np.abs(black[:, inside] - offset[:, None]).max() > 1e-3 * np.abs(scale).max():
-        return _opaque_view(picture, inputs)
+        return _opaque_view(picture, inputs, stretched)
 
-    def position(plane: np.ndarray, length: int) -> np.ndarray:
-        seen = ((probe(plane) - offset[:, None, None]) / scale[:, None, None]).mean(0)
-        return seen * (length - 1)
+    def seen(line: np.ndarray) -> np.ndarray:
+        """Where on a scale from black to white each pixel of the output is, (h, w)."""
+        return ((probe(line) - offset[:, None, None]) / scale[:, None, None]).mean(0)
 
-    # A ramp of 256 grey levels is a staircase; dithering it lets the fit average far below one level.
-    dither = np.random.default_rng(0).uniform(-1.5, 1.5, (height, width))
-    ramp_x = np.clip(np.linspace(0, 255, width) + dither, 0, 255)
-    ramp_y = np.clip(np.linspace(0, 255, height)[:, None] + dither, 0, 255)
-    to_source = _fit_affine(position(ramp_x, width), position(ramp_y, height), inside, width, height)
-    decoded = (inputs - offset[:, None, None]) / scale[:, None, None] * 255
-    image = np.clip(np.rint(np.moveaxis(decoded, 0, -1)), 0, 255).astype(np.uint8)
-    warnings = []
-    if to_source is None:
+    along_x = _fit_line(lambda line: seen(line[None]), width, inside)
+    along_y = _fit_line(lambda line: seen(line[:, None]), height, inside)
+    to_source = _snap(along_x, along_y, max(inside.shape)) if along_x is not None and along_y is not None else None
+    decoded = (inputs - offset[:, None, None]) / scale[:, None, None]
+    notes, warnings = [], []
+    if not np.array_equal(_first_call(picture, preprocess), inputs):
+        to_source = None
+        warnings.append(
+            "The preprocessing is random: the same picture comes out differently each time. One that is meant for "
+            "training crops and flips by chance; pass the one for testing."
+        )
+    elif to_source is None:
         warnings.append("The preprocessing is no plain crop or resize, so the map cannot be laid back on the original.")
     if not inside.all():
         notes.append("padded")
+    planes, bands = _planes(decoded)
     return View(
         inputs,
-        np.ascontiguousarray(np.repeat(image, 3 // image.shape[-1], axis=-1)),
+        planes,
         offset.astype(np.float32),
         scale.astype(np.float32),
         to_source,
         picture,
         tuple(notes),
         tuple(warnings),
+        bands,
     )
 
 
-def _call(preprocess: Callable[[Any], Any], pixels: np.ndarray) -> np.ndarray:
+def _known_view(picture: Picture, preprocess: Preprocess) -> View:
+    levels = preprocess.levels(picture)
+    count = len(levels)
+    std = np.ones(count) if preprocess.std is None else np.broadcast_to(preprocess.std, count).astype(float)
+    mean = np.zeros(count) if preprocess.mean is None else np.broadcast_to(preprocess.mean, count).astype(float)
+    planes, bands = _planes(levels, picture.bands)
+    return View(
+        preprocess.normalised(levels),
+        planes,
+        (-mean / std).astype(np.float32),
+        (1 / std).astype(np.float32),
+        preprocess.to_source(picture.size),
+        picture,
+        bands=bands,
+    )
+
+
+def _opaque_view(picture: Picture, inputs: np.ndarray, why: str) -> View:
+    """A view of a preprocessing whose scaling cannot be undone: its colours are stretched to be seen at all."""
+    count = len(inputs)
+    # Red, green and blue are stretched alike, to stay colours; bands may be of different units.
+    axes = None if count in (1, 3) else (1, 2)
+    low, high = (np.broadcast_to(end(inputs, axis=axes), count).astype(np.float32) for end in (np.min, np.max))
+    scale = np.maximum(high - low, 1e-12).astype(np.float32)
+    planes, bands = _planes((inputs - low[:, None, None]) / scale[:, None, None], picture.bands)
+    return View(
+        inputs, planes, low, scale, None, picture, (), (f"{why}, so colours here are stretched, not true.",), bands
+    )
+
+
+def _planes(channels: np.ndarray, bands: tuple[int, ...] | None = None) -> tuple[np.ndarray, tuple[int, ...] | None]:
+    """`View.planes` and `View.bands` of (C, h, w): levels, or floats with black 0 and white 1."""
+    planes = np.moveaxis(channels, 0, -1)
+    planes = np.ascontiguousarray(planes if planes.dtype == np.uint8 else to_uint8(planes))
+    count = len(channels)
+    if count in (1, 3):
+        return np.repeat(planes, 3 // count, axis=-1), None
+    if bands is None or max(bands) >= count:
+        bands = (0, 1, 2) if count > 3 else (0,)
+    return planes, bands
+
+
+def _first_call(picture: Picture, preprocess: Callable[[Any], Any]) -> np.ndarray:
+    if picture.bands is None or picture.data is None:
+        return _call(preprocess, Image.fromarray(picture.pixels))
+    return _call(preprocess, np.moveaxis(picture.data, 0, -1).copy())
+
+
+def _call(preprocess: Callable[[Any], Any], image: Image.Image | np.ndarray) -> np.ndarray:
+    given = "a PIL image" if isinstance(image, Image.Image) else f"a float array of shape {image.shape}"
     try:
-        result = preprocess(Image.fromarray(pixels))
+        result = preprocess(image)
     except Exception as first:  # noqa: BLE001 - a callable of the user's may raise anything
         try:
-            result = preprocess(np.array(pixels))
+            if isinstance(image, np.ndarray):
+                raise
+            result = preprocess(np.array(image))
         except Exception:  # noqa: BLE001 - the first error is the one to report
             raise InputError(
-                f"preprocess raised {type(first).__name__}: {first}. It is called with a PIL image and must return a "
+                f"preprocess raised {type(first).__name__}: {first}. It is called with {given} and must return a "
                 "tensor of shape (C, height, width)."
             ) from first
     if isinstance(result, Mapping) and "pixel_values" in result:
@@ -203,34 +328,51 @@ def _call(preprocess: Callable[[Any], Any], pixels: np.ndarray) -> np.ndarray:
         raise InputError(f"preprocess returned a {type(result).__name__}, not a tensor ({error}).") from error
     if array.ndim == 4 and array.shape[0] == 1:
         array = array[0]
-    if array.ndim != 3 or array.shape[0] not in (1, 3) or array.dtype.kind not in "fui":
+    channels_last = array.ndim == 3 and array.shape[0] not in (1, 3) and array.shape[2] in (1, 3, 4)
+    if array.ndim != 3 or 0 in array.shape or channels_last or array.dtype.kind not in "fui":
         seen = f"shape {array.shape}, {array.dtype}" if array.dtype.kind != "O" else type(result).__name__
         raise InputError(f"preprocess returned {seen}; it must return a float tensor of shape (3, height, width).")
     return np.ascontiguousarray(array, np.float32)
 
 
-def _opaque_view(picture: Picture, inputs: np.ndarray) -> View:
-    """A view of a preprocessing whose scaling cannot be undone: its colours are stretched to be seen at all."""
-    low, high = float(inputs.min()), float(inputs.max())
-    scale = max(high - low, 1e-12)
-    image = np.rint((np.moveaxis(inputs, 0, -1) - low) / scale * 255).astype(np.uint8)
-    channels = inputs.shape[0]
-    return View(
-        inputs,
-        np.ascontiguousarray(np.repeat(image, 3 // image.shape[-1], axis=-1)),
-        np.full(channels, low, np.float32),
-        np.full(channels, scale, np.float32),
-        None,
-        picture,
-        (),
-        ("The preprocessing depends on the picture as a whole, so colours here are stretched, not true.",),
-    )
+# ---- the way back --------------------------------------------------------------------------------------------------
 
 
-def _fit_affine(x: np.ndarray, y: np.ndarray, inside: np.ndarray, width: int, height: int) -> tuple[float, ...] | None:
-    """Least-squares map from output pixels to picture pixels, or None where it is not affine."""
+def _fit_line(seen: Callable[[np.ndarray], np.ndarray], length: int, inside: np.ndarray) -> np.ndarray | None:
+    """Where on an axis of the picture the pixels of the output come from: (per column, per row, at 0), or None.
+
+    `seen` tells how bright the output is everywhere, 0 to 1, for grey levels along this axis. A ramp over the whole
+    axis tells the place roughly: one of its 256 levels may be many pixels wide. Then ramps of a few pixels, up and down
+    in turn so that they have no jump, tell it finely.
+    """
+    places = np.arange(length, dtype=float)
+    rows, cols = _middle(inside)
+    if len(rows) < 3:
+        return None
+    design = np.column_stack([cols, rows, np.ones(len(cols))]).astype(float)
+    found = seen(places * (255 / (length - 1)))[rows, cols] * (length - 1)
+    # Rounding, here and in the output, is half a level each; no more than three are put down to it.
+    rough = _least_squares(design, found, 3 * max(1.0, length / 255))
+    if rough is None:
+        return None
+    step = max(1.0, math.hypot(rough[0], rough[1]))
+    stretch = math.ceil(max(_STEPS * step, 4 * length / 255))
+    if stretch >= length - 1:  # a picture of a few pixels: the whole ramp was fine already
+        return rough
+    number, part = np.divmod(places, stretch)
+    value = seen(255 * np.where(number % 2, stretch - part, part) / stretch)[rows, cols]
+    number, part = np.divmod(design @ rough, stretch)
+    # Filters round the ramps off where they turn.
+    clean = (np.abs(value - 0.5) < 0.3) & (np.abs(part / stretch - 0.5) < 0.4)
+    found = (number + np.where(number % 2, 1 - value, value)) * stretch
+    return _least_squares(design[clean], found[clean], step) if clean.sum() >= 3 else rough
+
+
+def _middle(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns to fit to: the middle four fifths, for resampling bends the ramps at the border."""
     rows, cols = np.nonzero(inside)
-    # Resampling filters bend the ramps at the border, so the fit looks at the middle four fifths.
+    if len(rows) == 0:
+        return rows, cols
     margin = [(v.max() - v.min()) * 0.1 for v in (rows, cols)]
     keep = (
         (rows >= rows.min() + margin[0]) & (rows <= rows.max() - margin[0])
@@ -238,27 +380,23 @@ def _fit_affine(x: np.ndarray, y: np.ndarray, inside: np.ndarray, width: int, he
     )  # fmt: skip
     if keep.sum() >= 16:  # a picture of a few pixels has no middle
         rows, cols = rows[keep], cols[keep]
-    if len(rows) < 3:
-        return None
     step = max(1, len(rows) // 200_000)
-    rows, cols = rows[::step], cols[::step]
-    design = np.column_stack([cols, rows, np.ones(len(cols))]).astype(float)
-    coefficients = []
-    for seen, length in ((x, width), (y, height)):
-        solution, *_ = np.linalg.lstsq(design, seen[rows, cols], rcond=None)
-        error = np.abs(design @ solution - seen[rows, cols]).max()
-        # One grey level of the ramp is length / 255 pixels; dither and rounding stay within three of them.
-        if error > 3.0 * max(1.0, length / 255):
-            return None
-        coefficients += [float(v) for v in solution]
-    if not all(map(math.isfinite, coefficients)):
-        return None
-    return tuple(_snap(coefficients, max(inside.shape)))
+    return rows[::step], cols[::step]
 
 
-def _snap(coefficients: list[float], side: int) -> list[float]:
-    """Remove the fit's noise: an off-diagonal or unit coefficient within it is exactly 0 or 1."""
-    a, b, c, d, e, f = coefficients
-    tolerance = min(2e-3, 0.5 / side)  # moves no pixel by more than a quarter
-    a, b, d, e = (round(v) if abs(v - round(v)) < tolerance else v for v in (a, b, d, e))
-    return [float(a), float(b), c, float(d), float(e), f]
+def _least_squares(design: np.ndarray, found: np.ndarray, tolerance: float) -> np.ndarray | None:
+    """The line through what was found, or None where it misses a point by more than `tolerance`."""
+    solution, *_ = np.linalg.lstsq(design, found, rcond=None)
+    return solution if np.abs(design @ solution - found).max() <= tolerance else None
+
+
+def _snap(along_x: np.ndarray, along_y: np.ndarray, side: int) -> tuple[float, ...]:
+    """Remove the fits' noise: a coefficient within it is exactly 0 or 1, and a crop moves by whole pixels."""
+    lines = []
+    for line in (along_x, along_y):
+        a, b, c = (float(v) for v in line)
+        a, b = (float(round(v)) if abs(v - round(v)) < 0.1 / side else v for v in (a, b))
+        if {abs(a), abs(b)} == {0.0, 1.0} and abs(c - round(c)) < 0.1:
+            c = float(round(c))
+        lines += [a, b, c]
+    return tuple(lines)
