@@ -73,7 +73,7 @@ class Breaks(nn.Module):
     def __init__(self, inner: nn.Module, at: int) -> None:
         super().__init__()
         self.inner, self.at = inner, at
-        self.calls = [0]  # a list: what the model counts is no attribute that changes
+        self.calls = np.zeros(1, int)  # written in place, which no guard can see
 
     def forward(self, x: Tensor) -> Tensor:
         self.calls[0] += 1
@@ -129,7 +129,7 @@ def fingerprint(model: nn.Module) -> SimpleNamespace:
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     parameters = dict(model.named_parameters())
     return SimpleNamespace(
-        state={name: value.clone() for name, value in model.state_dict().items()},
+        state={name: v.clone() for name, v in model.state_dict().items() if isinstance(v, Tensor)},
         grads={name: None if p.grad is None else p.grad.clone() for name, p in parameters.items()},
         requires={name: p.requires_grad for name, p in parameters.items()},
         training={name: module.training for name, module in modules.items()},

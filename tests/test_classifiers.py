@@ -70,7 +70,6 @@ BAD = {
     "segmentation": (lambda y: y[:, :, None, None].expand(-1, -1, 8, 8), ["(1, 4, 8, 8)", "y.mean((2, 3))"]),
     "nan": (lambda y: y * float("nan"), ["4 scores that are NaN"]),
     "infinite": (lambda y: y / 0, ["NaN or infinite"]),
-    "scalar": (lambda y: y.sum(), ["shape ()"]),
     "no classes": (lambda y: y[:, :0], ["(1, 0)"]),
     "wrong batch": (lambda y: y.repeat(3, 1), ["(3, 4)"]),
     "none": (lambda y: None, ["NoneType", "output="]),
@@ -102,7 +101,7 @@ def test_a_model_that_raises_is_quoted_with_what_it_was_given():
 
 @pytest.mark.parametrize("model", [None, "resnet18", 7, {"state": 1}])
 def test_what_is_no_model_is_refused(model):
-    with pytest.raises((xw.ModelError, xw.ArgumentError), match="torch module"):
+    with pytest.raises((xw.ModelError, xw.ArgumentError), match=r"torch module|not a model"):
         xw.attribute(model, PIXELS)
 
 
@@ -182,7 +181,7 @@ def test_the_model_is_left_as_found_when_it_raises_midway(method, after_session)
     info, before = session.method(method), fingerprint(model)
     model.calls[0], model.at = 0, after_session
     runs = (session.explain(info, session.target(None), info.bind(METHODS[method])) for _ in range(9))
-    with pytest.raises(xw.ModelError, match="third call is too much"):
+    with pytest.raises((xw.ModelError, xw.MethodError), match="third call is too much"):
         list(itertools.chain.from_iterable(runs))  # methods of one call need several runs to reach the third
     model.at = 10**9
     assert_untouched(model, before)
@@ -328,4 +327,4 @@ def test_the_faster_memory_layout_is_used_only_where_the_model_takes_it():
     session = Session(Reshapes(), PIXELS)
     assert session.classifier.memory_format is torch.contiguous_format
     assert len(session.explain(session.method("occlusion"), session.target(None), {}).__next__().explanation().values)
-    assert Classifier(Reshapes()).in_channels == 3
+    assert Classifier(Reshapes()).channels == 3

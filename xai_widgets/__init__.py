@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "attribute": "api",
     "explain": "api",
+    "inspect": "inspection",
     "register_method": "registry",
     "MethodInfo": "registry",
     "Param": "registry",
@@ -26,6 +27,7 @@ _HOMES = {
     "FeedbackStore": "feedback.store",
     "Feedback": "feedback.records",
     "Explorer": "widgets.explorer",
+    "doctor": "doctor",
     "XaiError": "errors",
     "InputError": "errors",
     "ArgumentError": "errors",
@@ -42,8 +44,10 @@ __all__ = ["__version__", "methods", *_HOMES]
 if TYPE_CHECKING:
     from xai_widgets.api import attribute as attribute
     from xai_widgets.api import explain as explain
+    from xai_widgets.doctor import doctor as doctor
     from xai_widgets.explanation import Explanation as Explanation
     from xai_widgets.feedback.store import FeedbackStore as FeedbackStore
+    from xai_widgets.inspection import inspect as inspect
     from xai_widgets.registry import MethodInfo as MethodInfo
     from xai_widgets.registry import Param as Param
     from xai_widgets.registry import methods as methods  # the package of that name can be called, too

@@ -10,6 +10,7 @@ from xai_widgets.errors import ArgumentError, XaiError, nearest
 from xai_widgets.explanation import Explanation
 
 if TYPE_CHECKING:
+    from xai_widgets.pictures import Pictures
     from xai_widgets.session import Session
     from xai_widgets.widgets.explorer import Explorer
 
@@ -32,18 +33,18 @@ def attribute(
     progress: bool | Callable[[int, int], None] = False,
     n_samples: int | None = None,
     **options: Any,
-) -> Explanation:
-    """Explain one answer and wait for the result.
+) -> Explanation | list[Explanation]:
+    """Explain one answer and wait for the result; of a batch of pictures, one answer each.
 
     Parameters
     ----------
-    model : torch.nn.Module or callable
+    model : torch.nn.Module, ONNX Runtime session, estimator with ``predict_proba`` or callable
         Anything that turns a float batch (B, C, h, w) into class scores (B, classes). It is left exactly as found.
     image : path, PIL image, ndarray or tensor
-        See `xai_widgets.images.read`.
+        See `xai_widgets.images.read`. A list of them, or an array (B, C, H, W) with B above 1, is a batch.
     target : None, int, str, (a, b) or callable
         The class by index or name; a rather than b; a function of one answer (classes,) → a number. None is the top
-        class.
+        class. For a batch also a list with one of these a picture.
     method : str
         A name from `xai_widgets.methods`; ``"auto"`` takes the cheapest one that suits the model.
     progress : bool or callable
@@ -51,13 +52,14 @@ def attribute(
     n_samples : int, optional
         For methods that sample.
     **options
-        ``class_names``, ``preprocess`` or ``mean``, ``std``, ``size``; ``layout``, ``value_range``; ``output``;
-        ``segments``, ``n_segments``; ``baseline``; ``space``; ``seed``; ``batch_size``; ``device`` as `explain` has
-        them. Anything else is a parameter of the method.
+        ``class_names``; ``preprocess`` or ``mean``, ``std``, ``size``; ``layout``, ``value_range``, ``bands``;
+        ``output``, ``activation``; ``segments``, ``n_segments``; ``baseline``; ``space``; ``seed``; ``batch_size``;
+        ``device`` as `explain` has them. Anything else is a parameter of the method.
 
     Returns
     -------
     Explanation
+        Or a list of them, for a batch.
 
     Raises
     ------
@@ -65,11 +67,21 @@ def attribute(
         An `InputError`, `ArgumentError`, `TargetError`, `ModelError` or `MethodError`; each is a ``ValueError`` or
         ``TypeError`` too and says what to type.
     """
-    session, params = open_session(model, image, options, n_samples, method, ("target", "method", "progress"))
+    pictures, params = open_pictures(model, image, options, n_samples, method, ("target", "method", "progress"))
+    found = [
+        _attribute(session, method, wanted, params, progress, "" if pictures.single else pictures.label(index))
+        for index, (session, wanted) in enumerate(zip(pictures, pictures.targets(target), strict=True))
+    ]
+    return found[0] if pictures.single else found
+
+
+def _attribute(
+    session: Session, method: str, target: Any, params: dict[str, Any], progress: Any, label: str
+) -> Explanation:
     info = session.method(method, params)
     chosen = session.target(target)
     params = info.bind(params)
-    report = _reporter(progress, info.label)
+    report = _reporter(progress, f"{info.label}, {label}" if label else info.label)
     step = None
     try:
         for step in session.explain(info, chosen, params):
@@ -119,8 +131,14 @@ def explain(
         Shorter side and middle square, or exactly (height, width).
     layout, value_range
         Where an array can be read in two ways, see `xai_widgets.images.read`.
+    bands : (int, int, int), optional
+        Of a picture with more channels than colours: which to show as red, green and blue. Default: the first three.
     output : str, int or callable, optional
         Which part of a dict or tuple answer holds the classes.
+    activation : {"softmax", "sigmoid", "none"}, optional
+        What makes the model's scores probabilities: softmax for one class among several, sigmoid for classes that can
+        hold together, none where they are probabilities already. Default: what the model declares, or its answers
+        to a few pictures tell; logits of several classes are taken for softmax.
     segments : str, label map or callable
         ``"slic"`` (default), ``"grid"``, ``"felzenszwalb"``, ``"quickshift"``, an integer map, or a function.
     n_segments : int
@@ -145,24 +163,26 @@ def explain(
     from xai_widgets.widgets.explorer import Explorer
 
     general = ("target", "method", "store", "annotator", "progress")
-    session, params = open_session(model, image, options, n_samples, method, general)
+    pictures, params = open_pictures(model, image, options, n_samples, method, general)
+    session, wanted = pictures[0], pictures.targets(target)
     info = session.method(method, params)
     # Wrong parameters and classes are errors of the cell, not of the widget.
     info.bind(params)
     if not Explorer._esm:  # noqa: SLF001 - anywidget's name for the front end
         raise XaiError("The front end is not built. In a checkout of the project type: npm ci && npm run build")
-    judge = Judge(session, store, annotator)
-    widget = Explorer(session, judge, method=info, target=session.target(target), params=params)
+    session.target(wanted[0])
+    widget = Explorer(pictures, Judge(session, store, annotator), method=info, targets=wanted, params=params)
     if callable(progress):
         widget.observe(lambda change: progress(change["new"]["done"], change["new"]["total"]), "progress")
     return widget
 
 
-def open_session(
+def open_pictures(
     model: Any, image: Any, options: dict[str, Any], n_samples: int | None, method: str, general: Sequence[str]
-) -> tuple[Session, dict[str, Any]]:
-    """Split keywords into the session's and the method's, refuse the rest, and make the session."""
+) -> tuple[Pictures, dict[str, Any]]:
+    """Split keywords into the session's and the method's, refuse the rest, and make the sessions."""
     from xai_widgets import registry
+    from xai_widgets.pictures import Pictures
     from xai_widgets.session import Session
 
     known = [name for name in inspect.signature(Session).parameters if name not in ("model", "image")]
@@ -180,7 +200,7 @@ def open_session(
         raise ArgumentError("There is no model. Call explain(model, image) with a torch module or a callable.")
     if image is None:
         raise ArgumentError("There is no image. Call explain(model, image) with a path, PIL image, array or tensor.")
-    return Session(model, image, **own), params
+    return Pictures(model, image, own), params
 
 
 def _unknown(name: str, method: str, general: list[str], own: list[str]) -> None:

@@ -1,11 +1,11 @@
-"""Any model → ``answers(batch)`` of shape (B, C)."""
+"""Any model → ``answers(batch)`` of shape (B, C), and gradients where it has them."""
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,10 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xai_widgets.errors import ArgumentError, MethodError, ModelError
-from xai_widgets.guard import guard, random_states, same_states
+from xai_widgets.adapters import adapt
+from xai_widgets.canonical import Canonical, canonical_copy
+from xai_widgets.errors import ArgumentError, MethodError, ModelError, XaiError
+from xai_widgets.guard import Habits, guard
+from xai_widgets.outputs import finish, kind_of, pick, rows
 
-SPACES = ("probability", "logit")
+USUAL_SIZES = (224, 299, 384, 256, 192, 128, 96, 64, 32, 28)
+"""Sides of square pictures that are tried to say which one a model takes that has refused another."""
 
 
 class Classifier:
@@ -24,90 +28,166 @@ class Classifier:
 
     Parameters
     ----------
-    model : torch.nn.Module or callable
-        Takes float tensors (B, C, h, w). A callable may return an array.
+    model : object
+        Anything that `adapters.adapt` knows.
     output : str, int or callable, optional
         Which part of a tuple or dict answer holds the classes, or a function of the answer that returns them.
+    activation : {"softmax", "sigmoid", "none"}, optional
+        What turns the scores into probabilities. Default: what the model declares, else found out by `probe`.
     device : str or torch.device, optional
         Where to run. Default: where the model is. Another device runs a copy, so that the model stays in its place.
     """
 
-    def __init__(self, model: Any, *, output: Any = None, device: Any = None) -> None:
-        if model is None:
-            raise ModelError(
-                "There is no model. Pass a torch module or a callable on a batch: xw.explain(model, image)"
-            )
-        if not callable(model):
-            raise ModelError(
-                f"A {type(model).__name__} cannot be called on a batch. Pass a torch module, or a function from a "
-                "float tensor (B, C, h, w) to class scores (B, classes)."
-            )
-        model = getattr(model, "_orig_mod", model)  # what torch.compile wrapped: in compiled code no hook would fire
-        self.is_module = isinstance(model, nn.Module)
-        own = next(model.parameters(), None) if self.is_module else None
+    def __init__(self, model: Any, *, output: Any = None, activation: str | None = None, device: Any = None) -> None:
+        self.declared = adapt(model)
+        model = self.declared.ask
+        own = None
+        if isinstance(model, nn.Module):
+            tensors = (*model.parameters(), *model.buffers())
+            own = next((tensor for tensor in tensors if tensor.is_floating_point()), None)
         self.device = own.device if own is not None else torch.device("cpu")
         if device is not None:
             try:
                 self.device = torch.empty(0, device=device).device
             except (RuntimeError, AssertionError, TypeError) as error:
                 raise ArgumentError(f"device={device!r} cannot be used here: {_first_line(error)}") from error
-        if self.is_module and own is not None and own.device != self.device:
-            import copy
-
+        if own is not None and own.device != self.device:
             model = copy.deepcopy(model).to(self.device)
         self.model = model
-        self.dtype = own.dtype if own is not None and own.is_floating_point() else torch.float32
+        self.name = self.declared.name
+        self.opaque = self.declared.opaque
+        """Why one cannot look inside, in half a sentence; empty where one can."""
+        self.dtype = own.dtype if own is not None else torch.float32
         self.output = output
+        self.activation = activation if activation is not None else self.declared.activation
+        self.batch = self.declared.batch
+        """The only number of pictures it takes at once, or None."""
+        # Known after `probe`.
         self.kind = "logits"
-        """What the answers are: logits, probabilities, or one logit for two classes. Known after `probe`."""
-        self.draws = True
-        """Whether it draws random numbers even in evaluation mode; `probe` finds out."""
+        """What the answers are, a key of `outputs.KINDS`."""
+        self.habits: Habits | None = None
+        """What it does, beyond answering, when it is asked without gradients."""
         self.memory_format = torch.contiguous_format
-        """How batches are laid out in memory; `probe` finds out whether the model takes the faster one."""
+        """How batches are laid out in memory."""
         self.example: Tensor | None = None
         """The input (C, h, w) it was probed with: what methods look at to find out how the model is built."""
+        self.warnings: tuple[str, ...] = ()
+        self._no_gradient: str | None = None
+        self._canonical: Canonical | MethodError | None = None
         self.seconds = math.inf
         """The least that one picture has cost in `answers` so far; the first calls warm up and cost more."""
 
     @property
-    def name(self) -> str:
-        """The model's class or function name, for people."""
-        return getattr(self.model, "__name__", type(self.model).__name__)
+    def is_module(self) -> bool:
+        """Whether it is a torch module that one can look into."""
+        return not self.opaque
 
     @property
-    def in_channels(self) -> int:
-        """Channels of the first convolution, 3 where there is none."""
-        if self.is_module:
-            for module in self.model.modules():
-                if isinstance(module, nn.Conv2d):
-                    return module.in_channels
-        return 3
+    def channels(self) -> int | None:
+        """Channels of the pictures it takes, as its first layer tells; None where it does not."""
+        if self.declared.channels is None and self.is_module:
+            first = next((module for module in self.model.modules() if list(module.parameters(recurse=False))), None)
+            size = first.in_features if isinstance(first, nn.Linear) else 0
+            if size % 3 and math.isqrt(size) ** 2 == size:
+                return 1  # a perceptron on square grey pictures; no colour picture has so many values
+        return self.declared.channels
 
     def tensor(self, inputs: np.ndarray | Tensor) -> Tensor:
         """Model input on the model's device and in its precision."""
         return torch.as_tensor(inputs).to(self.device, self.dtype)
 
+    def ready_for(self, inputs: Tensor) -> Classifier:
+        """The same model for another picture: itself, or a copy that has yet to be probed at the new size."""
+        if self.example is None or self.example.shape == inputs.shape:
+            return self
+        other = copy.copy(self)
+        other.example, other.warnings, other.seconds = None, (), math.inf
+        other._no_gradient = other._canonical = None  # noqa: SLF001
+        return other
+
+    # ---- getting to know it ----------------------------------------------------------------------------------------
+
     def probe(self, inputs: Tensor) -> np.ndarray:
-        """Ask once about the whole picture, find out what kind of answer it is, return probabilities (C,)."""
+        """Ask about one picture (C, h, w), find out how the model answers, return probabilities (classes,).
+
+        Raises
+        ------
+        ModelError
+            If it cannot be asked; with the size that it takes, if that is the trouble.
+        """
         self.example = inputs
-        with guard(self.model), torch.no_grad():
-            modules = list(self.model.modules()) if self.is_module else []
-            before = random_states(modules)
-            raw = self._call(inputs[None])
-            self.draws = not same_states(before, random_states(modules))
-            rows = self._rows(raw, 1)
-        if rows.shape[1] == 1:
-            self.kind = "single logit"
-        elif bool((rows >= 0).all()) and abs(float(rows.sum()) - 1) < 1e-3:
-            self.kind = "probabilities"
-        probabilities = self._finish(rows, "probability")[0].detach().cpu().numpy()
+        with guard(self.model) as found, torch.no_grad():
+            try:
+                alone = self._ask(inputs[None])
+            except ModelError as error:
+                raise self._with_size(error, inputs) from error.__cause__
+        self.habits = found[0]
+        self._probe_batch(inputs, alone)
+        answers = [alone]
+        if bool(((alone >= 0) & (alone <= 1)).all()) or _undecided(finish(alone, "logits", "probability")):
+            answers += self._strange_answers(inputs)
+        self.kind = kind_of(torch.cat(answers), self.activation)
+        everything = finish(torch.cat(answers), self.kind, "probability")
+        if self.kind in ("logits", "probabilities") and len(answers) > 1 and _undecided(everything):
+            top = float(everything[0].max())
+            self._warn(
+                f"The model is undecided about everything: its top class of {everything.shape[1]} has {top:.1%} here, "
+                "and noise gets no more. Is the checkpoint loaded?"
+            )
+        probabilities = everything[0].detach().cpu().numpy()
         self._try_channels_last(inputs, probabilities)
         self.answers(inputs[None], "probability")
         return probabilities
 
+    def _probe_batch(self, inputs: Tensor, alone: Tensor) -> None:
+        """Whether it says the same when it is asked again, also beside another picture, and takes two at all."""
+        tolerance = (2e-2 if self.dtype in (torch.float16, torch.bfloat16) else 1e-4) * (1 + float(alone.abs().max()))
+        if self.habits.draws:
+            with guard(self.model), torch.no_grad():  # in one guard, which puts random state back only at its end
+                gap = float((self._ask(inputs[None]) - self._ask(inputs[None])).abs().max())
+            if gap > tolerance:
+                self._warn(
+                    f"Asked twice about the same picture, the model's answers differ by up to {gap:.2g} in evaluation "
+                    "mode, so a map holds that noise. Look for dropout that stays on, or random numbers in forward()."
+                )
+                return
+        if self.batch is not None:
+            return
+        try:
+            together = self._quietly(torch.stack([inputs, inputs.flip(-1)]))[:1]
+        except (ModelError, torch.OutOfMemoryError):
+            self.batch = 1
+            return
+        gap = float((together - alone).abs().max())
+        if gap > tolerance:
+            self.batch = 1
+            self._warn(
+                f"Asked together with another picture, the model answers differently, by up to {gap:.2g}: it mixes the "
+                "pictures of a batch. So every picture is asked alone, which is slower."
+            )
+
+    def _warn(self, words: str) -> None:
+        self.warnings = (*self.warnings, words)
+
+    def _strange_answers(self, inputs: Tensor) -> list[Tensor]:
+        """Answers to pictures unlike any it was made for; a logit gives itself away there, a probability does not."""
+        noise = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0)).to(inputs)
+        strange = torch.stack([0 * inputs, inputs.flip(-2), -10 * inputs, 10 * inputs, 3 * noise, -30 * noise])
+        answers = []
+        for picture in strange:
+            try:
+                answers.append(self._quietly(picture[None]))
+            except ModelError:  # it may refuse what is out of range
+                continue
+        return answers
+
+    def _quietly(self, batch: Tensor) -> Tensor:
+        with guard(self.model, self.habits), torch.no_grad():
+            return self._ask(batch)
+
     def _try_channels_last(self, inputs: Tensor, expected: np.ndarray) -> None:
         """On a CPU channels-last convolutions are faster, but a model may reshape with ``view`` and break."""
-        if self.device.type != "cpu" or not self.is_module:
+        if self.device.type != "cpu" or not self.is_module or self.batch is not None:
             return
         if not any(isinstance(module, nn.Conv2d) for module in self.model.modules()):
             return
@@ -120,12 +200,69 @@ class Classifier:
         if found is None or not np.allclose(found, expected, atol=1e-5):
             self.memory_format = torch.contiguous_format
 
+    def _with_size(self, error: ModelError, inputs: Tensor) -> ModelError:
+        """The same error, ending in the size of picture that the model takes, if one is found."""
+        channels, height, width = inputs.shape
+        for side in USUAL_SIZES:
+            if (side, side) == (height, width):
+                continue
+            try:
+                self._ask(torch.zeros(1, channels, side, side).to(inputs))
+            except (XaiError, torch.OutOfMemoryError):
+                continue
+            return ModelError(
+                f"{self.name} takes pictures of {side}×{side} and was given {height}×{width} (rows × columns). Pass "
+                f"size={side}, or preprocess=weights.transforms(). It said: {_said(error)}"
+            )
+        return error
+
+    def no_gradient(self) -> str:
+        """Why no gradient of the answer reaches the picture, in one line, or empty; found out by trying, once."""
+        if self.opaque:
+            return f"Needs a torch module to look into; {self.name} {self.opaque}."
+        if self._no_gradient is None:
+            try:
+                with self.differentiable(self.example) as (leaf, forward):
+                    self.gradient(forward(leaf[None], "logit").sum(), leaf, "its input")
+            except ModelError as error:
+                return str(error)  # it may answer again when it is asked again
+            except MethodError as error:
+                self._no_gradient = str(error)
+            except RuntimeError as error:  # what autograd says of a model that cannot be followed
+                self._no_gradient = f"Needs gradients, and torch cannot follow {self.name}: {_first_line(error)}"
+            else:
+                self._no_gradient = ""
+        return self._no_gradient
+
+    def canonical(self) -> Canonical:
+        """A copy in which each activation is a module of its own, made once and again after the model has changed.
+
+        Raises
+        ------
+        MethodError
+            If there can be none, with the reason.
+        """
+        if self.opaque:
+            raise MethodError(f"Needs a torch module to look into; {self.name} {self.opaque}.")
+        if isinstance(self._canonical, MethodError):
+            raise self._canonical
+        if self._canonical is None or not self._canonical.follows(self.model):
+            try:
+                made = canonical_copy(self.model, self.example, lambda answer: pick(answer, self.output, self.name))
+            except MethodError as error:
+                self._canonical = error
+                raise
+            self._canonical = made
+        return self._canonical
+
+    # ---- asking it -------------------------------------------------------------------------------------------------
+
     def answers(self, inputs: Tensor, space: str) -> np.ndarray:
         """Class scores of a batch without gradients: (B, C, h, w) → float64 (B, classes)."""
         inputs = inputs.contiguous(memory_format=self.memory_format)
-        with guard(self.model, random_state=self.draws), torch.no_grad():
+        with guard(self.model, self.habits), torch.no_grad():
             start = time.perf_counter()
-            answer = self._finish(self._rows(self._call(inputs), len(inputs)), space).detach().double().cpu().numpy()
+            answer = finish(self._ask(inputs), self.kind, space).detach().double().cpu().numpy()
         self.seconds = min(self.seconds, (time.perf_counter() - start) / len(inputs))
         return answer
 
@@ -136,11 +273,12 @@ class Classifier:
         Works with frozen weights and inside ``no_grad`` or ``inference_mode``; use ``torch.autograd.grad`` on the
         result, never ``backward``, which would fill the model's ``.grad``.
         """
-        if not self.is_module:
-            raise ModelError(f"{self.name} is a plain callable; gradients need a torch module.")
-        with guard(self.model, random_state=self.draws), torch.inference_mode(False), torch.enable_grad():
+        if self.opaque:
+            raise ModelError(f"{self.name} {self.opaque}; gradients need a torch module that can be followed.")
+        # Everything is watched, not only known habits: a model may do more where gradients are on.
+        with guard(self.model), torch.inference_mode(False), torch.enable_grad():
             leaf = inputs.detach().clone().requires_grad_()
-            yield leaf, lambda batch, space: self._finish(self._rows(self._call(batch), len(batch)), space)
+            yield leaf, lambda batch, space: finish(self._ask(batch), self.kind, space)
 
     def gradient(self, score: Tensor, at: Tensor, name: str) -> Tensor:
         """``∂ score / ∂ at`` for a score made inside `differentiable`; `name` is how an error calls `at`.
@@ -163,12 +301,21 @@ class Classifier:
             )
         return found
 
-    # ---- the answer ------------------------------------------------------------------------------------------------
+    def _ask(self, batch: Tensor) -> Tensor:
+        """Scores (B, classes) as the model gives them."""
+        if self.batch is None:
+            return rows(self._call(batch), len(batch), self.output, self.name)
+        parts = []
+        for chunk in batch.split(self.batch):
+            # A model fixed to four pictures gets four: the last is repeated, and its further answers are left out.
+            full = torch.cat([chunk, chunk[-1:].expand(self.batch - len(chunk), *chunk.shape[1:])])
+            parts.append(rows(self._call(full), self.batch, self.output, self.name)[: len(chunk)])
+        return torch.cat(parts)
 
     def _call(self, batch: Tensor) -> Any:
         try:
             return self.model(batch.clone())  # a model may scale its input in place
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, XaiError):
             raise
         except Exception as error:
             channels, height, width = batch.shape[1:]
@@ -178,76 +325,22 @@ class Classifier:
                 "scaling, pass preprocess=weights.transforms(), or size=224, mean=…, std=…"
             ) from error
 
-    def _rows(self, raw: Any, n: int) -> Tensor:
-        answer = self._pick(raw)
-        if isinstance(answer, np.ndarray):
-            answer = torch.from_numpy(answer)
-        if not isinstance(answer, Tensor):
-            raise ModelError(
-                f"{self.name} answered with a {type(answer).__name__}; scores of shape (B, classes) are needed. "
-                "Say where they are: output=lambda answer: …"
-            )
-        if answer.ndim == 1 and len(answer) == n:
-            answer = answer[:, None]
-        if answer.ndim == 4 and answer.shape[2:] == (1, 1):
-            answer = answer[:, :, 0, 0]
-        if answer.ndim == 4:
-            raise ModelError(
-                f"{self.name} answered with shape {tuple(answer.shape)}, scores for every pixel: this looks like "
-                "segmentation. To explain the mean score of a class pass output=lambda y: y.mean((2, 3))"
-            )
-        if answer.ndim != 2 or len(answer) != n or answer.shape[1] == 0:
-            raise ModelError(f"{self.name} answered with shape {tuple(answer.shape)}; ({n}, classes) is needed.")
-        if not bool(torch.isfinite(answer).all()):
-            bad = int((~torch.isfinite(answer)).sum())
-            raise ModelError(f"{self.name} answered with {bad} scores that are NaN or infinite; are its weights sound?")
-        return answer.float()
 
-    def _pick(self, raw: Any) -> Any:
-        if callable(self.output):
-            return self.output(raw)
-        if self.output is not None:
-            try:
-                return raw[self.output] if not isinstance(self.output, str) or isinstance(raw, Mapping) else getattr(
-                    raw, self.output
-                )  # fmt: skip
-            except (KeyError, IndexError, TypeError, AttributeError) as error:
-                raise ModelError(f"output={self.output!r} is not in the answer, a {type(raw).__name__}.") from error
-        if isinstance(raw, (Tensor, np.ndarray)):
-            return raw
-        if hasattr(raw, "logits") and isinstance(raw.logits, Tensor):
-            return raw.logits
-        parts = _parts(raw)
-        tensors = {key: part for key, part in parts.items() if isinstance(part, (Tensor, np.ndarray))}
-        if "logits" in tensors:
-            return tensors["logits"]
-        if len(tensors) == 1:
-            return next(iter(tensors.values()))
-        if not tensors:
-            return raw
-        found = ", ".join(f"{key!r} {tuple(part.shape)}" for key, part in tensors.items())
-        raise ModelError(
-            f"{self.name} answered with several tensors: {found}. Say which holds the classes: "
-            f"output={next(iter(tensors))!r}"
-        )
+def _undecided(probabilities: Tensor) -> bool:
+    """Whether the classes have about equal shares in every row, as untrained weights give them.
 
-    def _finish(self, rows: Tensor, space: str) -> Tensor:
-        """Raw scores → probabilities or logits. One logit z becomes (-z/2, z/2), so that its softmax is (1-σ, σ)."""
-        if self.kind == "single logit":
-            rows = torch.cat([-rows / 2, rows / 2], 1)
-        if self.kind == "probabilities":
-            return rows if space == "probability" else rows.clamp_min(1e-12).log()
-        return rows.softmax(1) if space == "probability" else rows
+    Nine tenths of the greatest entropy: random weights of torchvision's models come to .95 and more.
+    """
+    classes = probabilities.shape[1]
+    if classes < 5:
+        return False
+    entropy = -(probabilities * probabilities.clamp_min(1e-12).log()).sum(1)
+    return bool((entropy > 0.9 * math.log(classes)).all())
 
 
-def _parts(raw: Any) -> dict[Any, Any]:
-    if isinstance(raw, Mapping):
-        return dict(raw)
-    if isinstance(raw, Sequence) and not isinstance(raw, (str, bytes)):
-        return dict(enumerate(raw))
-    if dataclasses.is_dataclass(raw) and not isinstance(raw, type):
-        return {f.name: getattr(raw, f.name) for f in dataclasses.fields(raw)}
-    return {}
+def _said(error: ModelError) -> str:
+    cause = error.__cause__
+    return str(error) if cause is None else f"{type(cause).__name__}: {_first_line(cause)}"
 
 
 def _first_line(error: BaseException) -> str:

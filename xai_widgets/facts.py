@@ -36,7 +36,8 @@ def _input(explanation: Explanation) -> Iterator[Fact]:
         seen + (", not normalised" if raw else ""),
         "What the model sees",
         how,
-        *(f"{step[0].upper()}{step[1:]}." for step in done["steps"]),
+        *(f"{step[0].upper()}{step[1:]}." for step in (*done["steps"], *done["model"])),
+        f"The model answers with {done['answers_in_words']}.",
         level="warn" if raw else "",
     )
 
@@ -47,8 +48,8 @@ def _layer(explanation: Explanation) -> Iterator[Fact]:
     text = ["Read at a layer that still knows where things are."]
     if explanation.coarse is not None:
         rows, cols = explanation.coarse.shape
-        text.append(f"It sees {cols} × {rows} cells, so small details blur together.")
-    text.append('Choose another with explain(…, target_layer="…").')
+        text.append(f"It sees {cols} × {rows} cells; what is smaller than a cell blurs together.")
+    text.append("Earlier layers see finer, and less of what things are.")
     yield _chip("layer", "Layer", explanation.target_layer, "Which part of the model was read", *text)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,53 +16,190 @@ from torch import Tensor, nn
 LOCK = threading.RLock()
 """Held while a model runs: cells, comm handlers and the worker are different threads of one kernel."""
 
+_OF_TORCH = frozenset(vars(nn.Module())) - {"_buffers"}
+"""What torch keeps in each module: weights, submodules, hooks. A forward pass has no business there, but a cell may
+change it while the worker runs, and must find its own change afterwards."""
+
+
+Place = tuple[nn.Module, str]
+"""A module and the name of something that it holds."""
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What a model does, beyond answering, when it is asked: what has to be undone after each call.
+
+    Attributes
+    ----------
+    draws : bool
+        It draws random numbers even in evaluation mode.
+    attributes : tuple of (Module, str)
+        Attributes that it sets, such as ``self.attention = …``, or lists and dicts that it fills.
+    buffers : tuple of (Module, str)
+        Buffers that it writes into.
+    """
+
+    draws: bool = False
+    attributes: tuple[Place, ...] = ()
+    buffers: tuple[Place, ...] = ()
+
 
 @contextmanager
-def guard(model: Any, *, random_state: bool = True) -> Iterator[None]:
-    """Run a model in evaluation mode and leave no trace: modes and random state are put back whatever happens.
+def guard(model: Any, habits: Habits | None = None) -> Iterator[list[Habits]]:
+    """Run a model in evaluation mode and leave no trace, whatever happens inside, a KeyboardInterrupt included.
 
-    Random state belongs to all threads: put back by the worker, it would rewind what a cell draws meanwhile. So for a
-    model that is known to draw nothing it is left alone, ``random_state=False``.
+    Put back are each module's mode, attributes and buffers, what ``module.compile()`` made, and random state.
+    Without `habits` everything is watched, and the list that the block receives holds them once it has ended. With
+    them only those are put back: a cell may work on the model while the worker asks it, and what the cell changes
+    must not be rewound; the same goes for random state, which belongs to all threads.
 
     ``training`` is set on each module directly, because ``model.eval()`` may be overridden to do more than that.
     """
     with LOCK:
-        modules = list(model.modules()) if isinstance(model, nn.Module) else []
+        modules = list(dict.fromkeys(model.modules())) if isinstance(model, nn.Module) else []
         training = [module for module in modules if module.training]
         # What `module.compile()` made would run without hooks.
         compiled = [(m, vars(m)["_compiled_call_impl"]) for m in modules if vars(m).get("_compiled_call_impl")]
-        states = random_states(modules) if random_state else None
+        states = random_states(modules) if habits is None or habits.draws else None
+        attributes = [_Attribute(*place) for place in (_watched(modules) if habits is None else habits.attributes)]
+        buffers = [_Buffer(*place) for place in (_buffers(modules) if habits is None else habits.buffers)]
+        found: list[Habits] = []
         try:
             for module in training:
                 module.training = False
             for module, _ in compiled:
                 vars(module)["_compiled_call_impl"] = None
-            yield
+            yield found
         finally:
             for module, implementation in compiled:
                 vars(module)["_compiled_call_impl"] = implementation
             for module in training:
                 module.training = True
-            if states is not None:
-                torch.set_rng_state(states[0])
-                np.random.set_state(states[1])  # noqa: NPY002
-                random.setstate(states[2])
-                for device, state in states[3]:
-                    torch.cuda.set_rng_state(state, device)
+            if habits is None:
+                known = {(id(each.module), each.name) for each in attributes}
+                new = [place for place in _watched(modules) if (id(place[0]), place[1]) not in known]
+                attributes += [_Attribute(*place, there=False) for place in new]
+            written = tuple(each.place for each in buffers if each.restore())
+            changed = tuple(each.place for each in attributes if each.restore())
+            drawn = states is not None and not same_states(states, random_states(modules))
+            if drawn:
+                _put_back(states)
+            found.append(Habits(drawn, changed, written))
 
 
-def random_states(modules: list[nn.Module]) -> tuple[Any, Any, Any, list[tuple[torch.device, Tensor]]]:
+def _watched(modules: Iterable[nn.Module]) -> list[Place]:
+    return [(m, name) for m in modules if not _scripted(m) for name in vars(m) if name not in _OF_TORCH]
+
+
+def _buffers(modules: Iterable[nn.Module]) -> list[Place]:
+    return [
+        (m, name) for m in modules if not _scripted(m) for name, held in vars(m)["_buffers"].items() if held is not None
+    ]
+
+
+def _scripted(module: nn.Module) -> bool:
+    """Whether it lives in TorchScript, where Python's attributes are views of something else."""
+    return isinstance(module, torch.jit.ScriptModule)
+
+
+class _Attribute:
+    """A module's attribute as it was; of a list, dict or set also what it held."""
+
+    def __init__(self, module: nn.Module, name: str, there: bool | None = None) -> None:
+        self.module, self.name = module, name
+        self.there = name in vars(module) if there is None else there  # a model may make it as it answers
+        self.value = vars(module).get(name)
+        self.items = self._copy(self.value)
+
+    @property
+    def place(self) -> Place:
+        return self.module, self.name
+
+    @staticmethod
+    def _copy(value: Any) -> Any:
+        return value.copy() if type(value) in (list, dict, set) else None
+
+    def restore(self) -> bool:
+        """Put it back; whether that was needed."""
+        if not self.there:
+            return vars(self.module).pop(self.name, self) is not self
+        changed = vars(self.module).get(self.name, self) is not self.value
+        if changed:
+            vars(self.module)[self.name] = self.value
+        if self.items is not None and not _same_items(self.value, self.items):
+            self.value.clear()
+            (self.value.extend if type(self.value) is list else self.value.update)(self.items)
+            changed = True
+        return changed
+
+
+def _same_items(now: Any, before: Any) -> bool:
+    """Whether two lists, dicts or sets hold the very same things; comparing tensors with == would give a tensor."""
+    if len(now) != len(before):
+        return False
+    if isinstance(now, dict):
+        return all(key in now and now[key] is value for key, value in before.items())
+    return all(a is b for a, b in zip(now, before, strict=True))
+
+
+class _Buffer:
+    """A buffer as it was, its numbers included."""
+
+    def __init__(self, module: nn.Module, name: str) -> None:
+        self.module, self.name = module, name
+        self.tensor = vars(module)["_buffers"].get(name)
+        self.copy = None if self.tensor is None or self.tensor.is_meta else self.tensor.detach().clone()
+
+    @property
+    def place(self) -> Place:
+        return self.module, self.name
+
+    def restore(self) -> bool:
+        """Put it back; whether that was needed."""
+        owner = vars(self.module)["_buffers"]
+        replaced = owner.get(self.name) is not self.tensor
+        owner[self.name] = self.tensor
+        if self.copy is None or torch.equal(self.tensor.detach(), self.copy):
+            return replaced
+        with torch.no_grad(), torch.inference_mode(self.tensor.is_inference()):
+            self.tensor.copy_(self.copy)
+        return True
+
+
+RandomStates = tuple[Any, Any, Any, list[tuple[torch.device, Tensor]]]
+
+
+def random_states(modules: Iterable[nn.Module]) -> RandomStates:
     """Of torch, numpy, Python, and of each GPU that the modules are on."""
     devices = {p.device for m in modules for p in m.parameters(recurse=False) if p.is_cuda}
     cuda = [(device, torch.cuda.get_rng_state(device)) for device in devices]
     return torch.get_rng_state(), np.random.get_state(), random.getstate(), cuda  # noqa: NPY002 - theirs, not ours
 
 
-def same_states(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
+def same_states(a: RandomStates, b: RandomStates) -> bool:
     """Whether nothing was drawn between two `random_states`."""
     arrays = [(a[0], b[0]), (torch.from_numpy(a[1][1]), torch.from_numpy(b[1][1]))]
     arrays += [(x, y) for (_, x), (_, y) in zip(a[3], b[3], strict=True)]
     return a[1][2:] == b[1][2:] and a[2] == b[2] and all(torch.equal(x, y) for x, y in arrays)
+
+
+def _put_back(states: RandomStates) -> None:
+    torch.set_rng_state(states[0])
+    np.random.set_state(states[1])  # noqa: NPY002
+    random.setstate(states[2])
+    for device, state in states[3]:
+        torch.cuda.set_rng_state(state, device)
+
+
+@contextmanager
+def same_randomness() -> Iterator[None]:
+    """Put random state back after code of other libraries; some draw from it while they are imported."""
+    with LOCK:
+        states = random_states(())
+        try:
+            yield
+        finally:
+            _put_back(states)
 
 
 @contextmanager
@@ -69,7 +207,7 @@ def captured(module: nn.Module) -> Iterator[list[Tensor]]:
     """Collect what a module returns, once a call, for as long as the block lasts.
 
     What goes on through the network is a copy: an in-place activation behind the module would otherwise change the
-    very tensor that was collected.
+    very tensor that was collected. Of a tuple, as blocks of transformers return it, the first part is collected.
     """
     seen: list[Tensor] = []
 
@@ -80,7 +218,6 @@ def captured(module: nn.Module) -> Iterator[list[Tensor]]:
     def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
         if isinstance(output, Tensor):
             return keep(output)
-        # Blocks of transformers return tuples whose first part goes on.
         if type(output) is tuple and output and isinstance(output[0], Tensor):
             return keep(output[0]), *output[1:]
         return None

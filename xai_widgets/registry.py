@@ -92,8 +92,9 @@ class MethodInfo:
     run : callable
         ``run(problem, **params)`` → iterator of `Estimate`, a generator as a rule.
     params : tuple of Param
-    needs : {"answers", "gradients", "layer"}
-        Only answers (any callable will do), gradients of the input, or a layer that still knows places.
+    needs : {"answers", "gradients", "layer", "canonical"}
+        Only answers (any callable will do), gradients of the input, a layer that still knows places, or a copy in which
+        each activation is a module of its own (``problem.classifier.canonical()``), for rules that hang on activations.
     signed : bool
         Whether negative numbers mean evidence against the class.
     additive : bool
@@ -132,13 +133,17 @@ class MethodInfo:
 
     def unfit(self, classifier: Any) -> str:
         """Why it cannot run on this model, in one line, or an empty string."""
-        if self.needs != "answers" and not classifier.is_module:
-            return f"Needs a torch module to look into; {classifier.name} is a plain callable."
+        if self.needs != "answers" and (reason := classifier.no_gradient()):
+            return reason
         if self.needs == "layer":
-            from xai_widgets.layers import has_spatial_layers
+            from xai_widgets import layers
 
-            if not has_spatial_layers(classifier.model):
-                return f"Needs a convolution to read; {classifier.name} has none."
+            return layers.unfit(classifier)
+        if self.needs == "canonical":
+            try:
+                classifier.canonical()
+            except MethodError as error:
+                return str(error)
         return ""
 
 

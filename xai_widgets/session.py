@@ -5,28 +5,26 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from xai_widgets import __version__, baselines, images, registry, targets, views
-from xai_widgets.classifiers import SPACES, Classifier
+from xai_widgets.classifiers import Classifier
 from xai_widgets.errors import ArgumentError, MethodError
 from xai_widgets.explanation import Explanation
 from xai_widgets.guard import guard
 from xai_widgets.identity import fingerprint
+from xai_widgets.layers import choose, get_layer, survey
+from xai_widgets.outputs import KINDS, SPACES
 from xai_widgets.perturb import AUTO_BATCH
+from xai_widgets.preparing import prepare
 from xai_widgets.problem import Estimate, Problem
-from xai_widgets.protocol import MethodRow
+from xai_widgets.protocol import LayerRow, MethodRow
 from xai_widgets.registry import MethodInfo
 from xai_widgets.segments import segment
-
-UNNORMALISED = (
-    "The picture was only scaled to 0–1. If the model was trained on normalised pictures pass "
-    "preprocess=weights.transforms(), or mean=…, std=…; if not, say so with mean=0, std=1."
-)
 
 
 class Session:
@@ -44,7 +42,9 @@ class Session:
         size: Any = None,
         layout: str | None = None,
         value_range: tuple[float, float] | None = None,
+        bands: Any = None,
         output: Any = None,
+        activation: str | None = None,
         segments: Any = "slic",
         n_segments: int = 50,
         baseline: Any = "mean",
@@ -54,24 +54,59 @@ class Session:
         device: Any = None,
     ) -> None:
         _validate_options(space, seed, batch_size)
-        self.classifier = Classifier(model, output=output, device=device)
-        self.picture = images.read(image, layout=layout, value_range=value_range, mean=mean, std=std)
-        preprocess, self.preprocess_note = _preprocess(model, self.classifier, preprocess, mean, std, size)
-        with guard(self.classifier.model):  # a random preprocessing must not move the user's random state
-            self.view = views.view(self.picture, preprocess)
-        self.probabilities = self.classifier.probe(self.classifier.tensor(self.view.inputs)).astype(np.float32)
+        if not isinstance(model, Classifier):
+            model = Classifier(model, output=output, activation=activation, device=device)
+        # A preprocessing may turn the picture's bands into others; then layout= says which axis they are.
+        channels = None if preprocess is not None and layout is not None else model.channels
+        self.picture = images.read(
+            image, layout=layout, value_range=value_range, mean=mean, std=std, channels=channels, bands=bands
+        )
+        self.preparation = prepare(model, self.picture, preprocess=preprocess, mean=mean, std=std, size=size)
+        with guard(model.model):  # a random preprocessing must not move the user's random state
+            self.view = views.view(self.picture, self.preparation.preprocess)
+        inputs = model.tensor(self.view.inputs)
+        self.classifier = model.ready_for(inputs)
+        fresh = self.classifier.example is None
+        found = self.classifier.probe(inputs) if fresh else self.classifier.answers(inputs[None], "probability")[0]
+        self.probabilities = found.astype(np.float32)
         if class_names is None:
-            class_names = getattr(model, "class_names", None)
+            class_names = model.declared.class_names
         self.class_names = targets.check_names(class_names, len(self.probabilities))
-        self.segments, segment_warnings = segment(self.view, segments, n_segments)
-        self.baseline = baseline
-        self.off_image = baselines.baseline_picture(self.view, self.segments, baseline, seed)
-        self.space, self.seed, self.batch_size = space, int(seed), batch_size
-        self.warnings = (*self.view.warnings, *segment_warnings)
-        if "not normalised" in self.preprocess_note:
-            self.warnings += (UNNORMALISED,)
+        self.baseline, self.space, self.seed, self.batch_size = baseline, space, int(seed), batch_size
+        self._segmenter = segments, n_segments
+
+    @cached_property
+    def _cut(self) -> tuple[np.ndarray, tuple[str, ...]]:
+        return segment(self.view, *self._segmenter)
+
+    @property
+    def segments(self) -> np.ndarray:
+        """The regions, int32 (h, w), 0-based and contiguous."""
+        return self._cut[0]
+
+    @cached_property
+    def off_planes(self) -> np.ndarray:
+        """The view with every region switched off, uint8 (h, w, bands)."""
+        return baselines.baseline_picture(self.view, self.segments, self.baseline, self.seed)
+
+    @property
+    def off_image(self) -> np.ndarray:
+        """The same to look at, uint8 (h, w, 3)."""
+        return self.view.show(self.off_planes)
+
+    @cached_property
+    def _toggles(self) -> Problem:
         # The answer to a toggle is about probabilities whatever the map is about.
-        self._toggles = self._problem(targets.Target(0), "probability")
+        return self._problem(targets.Target(0), "probability")
+
+    def cut(self) -> None:
+        """Cut the regions and fill in what is behind them now, so that what cannot be done is said now."""
+        _ = self._toggles
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of any map of this picture should know."""
+        return (*self.classifier.warnings, *self.view.warnings, *self._cut[1], *self.preparation.warnings)
 
     @property
     def n_segments(self) -> int:
@@ -123,6 +158,24 @@ class Session:
             )
         return rows
 
+    def layers(self, info: MethodInfo, read: str = "") -> list[LayerRow]:
+        """The layers worth reading with a method, and how finely each sees; none where it reads no layer.
+
+        Those are the blocks, the layer that is chosen unless told otherwise, and the one that is `read` now.
+        """
+        if info.needs != "layer" or info.unfit(self.classifier):
+            return []
+        wanted = {read, choose(self.classifier).name}
+        return [
+            {"name": layer.name, "label": f"{layer.name} · {layer.grid[1]} × {layer.grid[0]}"}
+            for layer in survey(self.classifier)
+            if layer.name in wanted or (layer.makes and layer.alive and not layer.inner)
+        ]
+
+    def layer_name(self, layer: Any) -> str:
+        """The dotted name of a layer, given by its name or itself; an unknown one is an error."""
+        return get_layer(self.classifier, layer)[0]
+
     @cached_property
     def model_id(self) -> str:
         """What the model is known by; hashing its weights may take a moment."""
@@ -149,7 +202,7 @@ class Session:
         """What was done to the picture, for the input chip and for `Explanation.params`."""
         width, height = self.picture.size
         seen_height, seen_width = self.view.shape
-        steps = [*self.picture.notes, self.preprocess_note, *self.view.notes]
+        steps = [*self.picture.notes, self.preparation.note, *self.view.notes]
         return {
             "source_size": [width, height],
             "view_size": [seen_width, seen_height],
@@ -158,12 +211,14 @@ class Session:
             "steps": [step for step in steps if step],
             "batch_size": self.batch_size if self.batch_size != "auto" else AUTO_BATCH.get(self.classifier.device.type),
             "device": str(self.classifier.device),
+            "model": list(self.classifier.declared.notes),
             "answers": self.classifier.kind,
+            "answers_in_words": KINDS[self.classifier.kind],
         }
 
     def _problem(self, target: targets.Target, space: str) -> Problem:
         return Problem(
-            self.classifier, self.view, self.segments, self.off_image, target, space, self.seed, self.batch_size
+            self.classifier, self.view, self.segments, self.off_planes, target, space, self.seed, self.batch_size
         )
 
 
@@ -220,7 +275,7 @@ class Step:
             warnings=tuple(warnings),
             class_names=session.class_names,
             model_name=session.classifier.name,
-            versions=versions(),
+            versions=dict(_versions()),
         )
 
 
@@ -231,7 +286,8 @@ def _price(calls: int, seconds: float) -> str:
     return f"{calls:,} call{'s' if calls > 1 else ''}, {words}"
 
 
-def versions() -> dict[str, str]:
+@cache
+def _versions() -> dict[str, str]:
     """Versions of everything that can change a map."""
     others = {name: version(name) for name in ("torch", "numpy", "scikit-image", "lime", "shap", "Pillow")}
     return {"xai-widgets": __version__, "python": platform.python_version(), **others}
@@ -244,44 +300,6 @@ def _validate_options(space: Any, seed: Any, batch_size: Any) -> None:
         raise ArgumentError(f"seed={seed!r} must be a whole number from 0 to 2**32 - 1.")
     if batch_size != "auto" and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
         raise ArgumentError(f'batch_size={batch_size!r} must be a whole number of at least 1, or "auto".')
-
-
-def _preprocess(model: Any, classifier: Classifier, preprocess: Any, mean: Any, std: Any, size: Any) -> tuple[Any, str]:
-    """The preprocessing to use, and where it came from."""
-    if preprocess is not None:
-        if any(option is not None for option in (mean, std, size)):
-            raise ArgumentError("preprocess= already says everything; leave out mean=, std= and size=.")
-        if not callable(preprocess):
-            raise ArgumentError(f"preprocess={preprocess!r} must be a callable, such as weights.transforms().")
-        return preprocess, "prepared by preprocess="
-    if mean is None and std is None and size is None and callable(getattr(model, "preprocess", None)):
-        return model.preprocess, "prepared by the model's own preprocess"
-    if isinstance(size, (tuple, list)) and len(size) == 2 and all(isinstance(side, int) and side > 1 for side in size):
-        size = (size[0], size[1])
-    elif size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 2):
-        raise ArgumentError(f"size={size!r} must be a whole number or (height, width).")
-    channels = 1 if classifier.in_channels == 1 else 3
-    made = views.Preprocess(size, _floats("mean", mean, channels), _floats("std", std, channels), channels)
-    parts = ["scaled to 0–1"]
-    if size is not None:
-        parts.insert(0, f"size {size} given")
-    if mean is not None or std is not None:
-        parts.append("mean/std given")
-    else:
-        parts.append("not normalised: no preprocess=, mean= or std= was given")
-    return made, ", ".join(parts)
-
-
-def _floats(name: str, values: Any, channels: int) -> tuple[float, ...] | None:
-    if values is None:
-        return None
-    try:
-        numbers = tuple(float(v) for v in np.ravel(values))
-    except (TypeError, ValueError):
-        raise ArgumentError(f"{name}={values!r} must hold numbers, one a channel.") from None
-    if len(numbers) not in (1, channels) or (name == "std" and min(numbers) <= 0):
-        raise ArgumentError(f"{name}={values!r} must hold {channels} numbers" + (" above 0." if name == "std" else "."))
-    return numbers if len(numbers) == channels else numbers * channels
 
 
 def _describe(value: Any) -> Any:

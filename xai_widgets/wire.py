@@ -14,6 +14,9 @@ from xai_widgets.explanation import Explanation
 MAX_SIDE = 1024
 """Longer pictures are reduced for the screen; the map and the regions keep their numbers."""
 
+THUMB_SIDE = 96
+"""Of the small pictures of a batch: 48 pixels on the page, sharp on a dense screen."""
+
 
 def floats(values: np.ndarray | None) -> bytes:
     """Little-endian float32, or nothing."""
@@ -68,6 +71,16 @@ def heat(explanation: Explanation, number: int, label: str, *, partial: bool = F
         "seconds": round(explanation.seconds, 3),
         "note": " ".join(explanation.warnings),
     }
+
+
+def thumb(image: np.ndarray | None, label: str, answer: str = "") -> protocol.Thumb:
+    """A picture of a batch, uint8 (H, W, 3), small; None while it has not been looked at."""
+    data = b""
+    if image is not None:
+        small = Image.fromarray(image)
+        small.thumbnail((THUMB_SIDE, THUMB_SIDE), Image.Resampling.LANCZOS)
+        data = _encode(small, "image/jpeg")
+    return {"mime": "image/jpeg", "data": data, "label": label, "answer": answer}
 
 
 def prediction(before: np.ndarray, now: np.ndarray, off: Sequence[int]) -> protocol.Prediction:

@@ -40,6 +40,10 @@ class Judge:
         self.annotator = annotator if annotator is not None else _login()
         self._lock = threading.Lock()
 
+    def beside(self, session: Session) -> Judge:
+        """The same for another picture."""
+        return Judge(session, self._store, self.annotator)
+
     @property
     def location(self) -> str:
         """Where the judgements are, for people."""

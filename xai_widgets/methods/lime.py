@@ -55,7 +55,10 @@ def lime(problem: Problem, *, n_samples: int = 1000, kernel_width: float = 0.25)
 
 
 def _fit(masks: np.ndarray, scores: np.ndarray, kernel_width: float, done: int, total: int) -> Estimate:
-    from lime.lime_base import LimeBase
+    from xai_widgets.guard import same_randomness
+
+    with same_randomness():  # scikit-learn draws as it is imported
+        from lime.lime_base import LimeBase
 
     def kernel(distances: np.ndarray) -> np.ndarray:
         return np.sqrt(np.exp(-(distances**2) / kernel_width**2))

@@ -25,18 +25,14 @@ class _Plan:
     def __init__(self, n_segments: int, n_samples: int, seed: int) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numba and matplotlib speak up when shap is imported
-            import shap
+            from xai_widgets.guard import same_randomness
 
-            from xai_widgets.guard import LOCK
+            with same_randomness():  # the explainer draws from numpy's global generator, which belongs to the user
+                import shap
 
-            with LOCK:  # the explainer draws from numpy's global generator, which belongs to the user
-                state = np.random.get_state()  # noqa: NPY002
-                try:
-                    np.random.seed(seed)  # noqa: NPY002
-                    stub = shap.KernelExplainer(lambda rows: np.zeros(len(rows)), np.zeros((1, n_segments)))
-                    stub.shap_values(np.ones((1, n_segments)), nsamples=n_samples, l1_reg=False, silent=True)
-                finally:
-                    np.random.set_state(state)  # noqa: NPY002
+                np.random.seed(seed)  # noqa: NPY002
+                stub = shap.KernelExplainer(lambda rows: np.zeros(len(rows)), np.zeros((1, n_segments)))
+                stub.shap_values(np.ones((1, n_segments)), nsamples=n_samples, l1_reg=False, silent=True)
         self._explainer = stub
         used = stub.nsamplesAdded
         self.masks = stub.maskMatrix[:used].astype(bool)

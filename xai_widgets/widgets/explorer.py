@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,12 @@ from xai_widgets.feedback.records import Feedback
 from xai_widgets.jobs import RUNNER, steps
 from xai_widgets.widgets import cells, toggles
 from xai_widgets.widgets._requests import Requests, message_of
+from xai_widgets.widgets._strip import Strip
 from xai_widgets.widgets._traits import ActiveRegions, Answer, Records
 
 if TYPE_CHECKING:
     from xai_widgets.feedback.capture import Judge
+    from xai_widgets.pictures import Pictures
     from xai_widgets.registry import MethodInfo
     from xai_widgets.session import Session, Step
     from xai_widgets.targets import Target
@@ -70,6 +72,10 @@ class Explorer(anywidget.AnyWidget):
     """Share of the strongest evidence that is shown, 0 to 1."""
     colormap = t.Enum(protocol.COLORMAPS, "auto").tag(sync=True)
     sign = t.Enum(protocol.SIGNS, "both").tag(sync=True)
+    layer = t.Unicode().tag(sync=True)
+    """The layer that the method reads, by its dotted name; empty lets the method choose."""
+    picked = t.Int().tag(sync=True)
+    """Which picture of a batch is on show, counted from 0."""
 
     # What the views draw; made from the public traits above, and of no use to set.
     picture = t.Dict().tag(sync=True)
@@ -80,26 +86,31 @@ class Explorer(anywidget.AnyWidget):
     history = t.Dict(toggles.start()).tag(sync=True)
     progress = t.Dict({"done": 0, "total": 0, "left": -1.0}).tag(sync=True)
     facts = t.List().tag(sync=True)
+    layers = t.List().tag(sync=True)
+    pictures = t.List().tag(sync=True)
     store = t.Dict().tag(sync=True)
 
     def __init__(
         self,
-        session: Session,
+        pictures: Pictures,
         judge: Judge,
         *,
         method: MethodInfo,
-        target: Target,
+        targets: Sequence[Any],
         params: Mapping[str, Any],
     ) -> None:
+        session, target = pictures[0], pictures[0].target(targets[0])
+        self._strip = Strip(self, pictures, targets)
         self._session: Session | None = session
         self._target = target
+        self._opening = False
         self._params = {method.name: dict(params)}
         self._judge = judge
         self._callbacks: list[Callable[[Feedback], Any]] = []
         self._maps = 0
         self._failed: dict[str, Callable[[], None]] = {}
         self._on_show: tuple[Target, Explanation | None] = target, None
-        self._keys = {(id(self), kind) for kind in ("explain", "predict", "identity")}
+        self._keys = {(id(self), kind) for kind in ("explain", "predict", "identity", "open")}
         self.n_segments = session.n_segments
         self.before = session.probabilities
         self.answered_off: list[int] = []
@@ -111,6 +122,8 @@ class Explorer(anywidget.AnyWidget):
             regions=wire.regions(session.segments),
             class_names=list(session.class_names or [f"class {i}" for i in range(len(session.probabilities))]),
             methods=session.menu(self._params),
+            pictures=self._strip.blank(),
+            layer=self._own_layer(method.name),
             store={"path": judge.location, "annotator": judge.annotator},
         )
         self.set_trait("prediction", session.probabilities)
@@ -118,6 +131,7 @@ class Explorer(anywidget.AnyWidget):
         self.on_msg(Requests(self))
         self._request_map()
         self._request_feedback()
+        self._strip.fill()
 
     # ---- from Python -----------------------------------------------------------------------------------------------
 
@@ -219,16 +233,18 @@ class Explorer(anywidget.AnyWidget):
             return
         for key in self._keys:
             RUNNER.cancel(key)
+        self._strip.close()
         self.status = "closed"
         super().close()
         # IPython's Out keeps the object; what is heavy must not stay with it.
-        self._session = self._judge = None
+        self._session = self._judge = self._strip = None
         self._failed.clear()
         self._on_show = self._target, None
         self._callbacks.clear()
         self.unobserve_all()
         with self.hold_trait_notifications():
-            self.picture, self.regions, self.heat, self.class_names, self.facts = {}, {}, {}, [], []
+            self.picture, self.regions, self.heat = {}, {}, {}
+            self.class_names, self.facts, self.pictures, self.layers = [], [], [], []
             self.set_trait("explanation", None)
         self._esm = self._css = ""
 
@@ -239,6 +255,8 @@ class Explorer(anywidget.AnyWidget):
         if self._session is None or self.comm is None:
             return proposal["value"]
         found = self._session.target(proposal["value"])
+        if not self._opening:  # a class chosen by the reader stays chosen for the other pictures
+            self._strip.want(proposal["value"])
         if found != self._target:
             before, self._target = self._target, found
             if before.key == found.key:
@@ -248,6 +266,16 @@ class Explorer(anywidget.AnyWidget):
     @t.validate("method")
     def _validate_method(self, proposal: Any) -> str:
         return proposal["value"] if self._session is None else self._session.method(proposal["value"]).name
+
+    @t.validate("layer")
+    def _validate_layer(self, proposal: Any) -> str:
+        if proposal["value"] and self._session is not None:
+            self._session.layer_name(proposal["value"])
+        return proposal["value"]
+
+    @t.validate("picked")
+    def _validate_picked(self, proposal: Any) -> int:
+        return proposal["value"] if self._strip is None else self._strip.check(proposal["value"])
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take over what changed in the browser. What cannot be is shown there and put back: nobody could catch it."""
@@ -271,25 +299,50 @@ class Explorer(anywidget.AnyWidget):
             "target": self._session.target,
             "method": self._session.method,
             "active": lambda value: active.validate(self, np.array(value, bool)),
+            "layer": lambda value: value and self._session.layer_name(value),
+            "picked": self._strip.check,
         }
 
     @t.observe("target", "method")
     def _explain_anew(self, change: Any) -> None:
-        if self.comm is None or self._session is None:
+        if self.comm is None or self._session is None or self._opening:
             return
-        self._request_map()
+        if change["name"] == "method" and self.layer != self._own_layer(self.method):
+            self.layer = self._own_layer(self.method)  # explains anew
+        else:
+            self._request_map()
         if change["name"] == "target":
             self._request_feedback()
 
     @t.observe("active")
     def _ask_anew(self, change: Any) -> None:
-        if self._session is None:
+        if self._session is None or self._opening:
             return
         off = self._off()
         if toggles.present(self.history) != off:
             self.history = toggles.push(self.history, off)
         if self.prediction is not None:
             self._request_prediction()
+
+    @t.observe("layer")
+    def _read_anew(self, change: Any) -> None:
+        if self.comm is None or self._session is None or not self._reads_layer():
+            return
+        self._params.setdefault(self.method, {})["target_layer"] = change["new"] or None
+        self._request_map()
+
+    def _reads_layer(self) -> bool:
+        return self._session.method(self.method).needs == "layer"
+
+    def _own_layer(self, method: str) -> str:
+        """The layer given for a method, by name; empty where none is."""
+        given = self._params.get(method, {}).get("target_layer")
+        return "" if given is None else self._session.layer_name(given)
+
+    @t.observe("picked")
+    def _open_anew(self, _change: Any) -> None:
+        if self.comm is not None and self._session is not None:
+            self._strip.open(self.picked)
 
     def _go(self, moved: protocol.History) -> None:
         active = np.ones(self.n_segments, bool)
@@ -313,6 +366,7 @@ class Explorer(anywidget.AnyWidget):
 
         def work() -> Generator[None, None, None]:
             step, painted = None, time.perf_counter()
+            self.layers = session.layers(info, self.layer)
             try:
                 for step in session.explain(info, target, params):
                     if time.perf_counter() - painted > REPAINT:
@@ -325,9 +379,31 @@ class Explorer(anywidget.AnyWidget):
                     self._paint(step, info, partial=True, stopped=True)
                 raise
             self._paint(step, info, partial=False)
-            self._succeed("explain")
+            self.succeed("explain")
 
-        self._submit("explain", work, self._request_map, f"{info.label} could not run.", cancelled=self._stopped)
+        self.submit("explain", work, self._request_map, f"{info.label} could not run.", cancelled=self._stopped)
+
+    def put_on_show(self, session: Session, wanted: Any) -> None:
+        """Take another picture; everything that spoke of the last one goes at once."""
+        target = session.target(wanted)
+        self._opening = True
+        try:
+            with self.hold_sync():
+                self._session, self._target, self._judge = session, target, self._judge.beside(session)
+                self._on_show = target, None
+                self.n_segments, self.before, self.answered_off = session.n_segments, session.probabilities, []
+                self.picture = wire.picture(session.view.image, session.off_image)
+                self.regions = wire.regions(session.segments)
+                self.heat, self.facts, self.history = {}, [], toggles.start()
+                self.active = np.ones(session.n_segments, bool)
+                self.target = target.key
+                self.set_trait("prediction", session.probabilities)
+                self.set_trait("explanation", None)
+                self.set_trait("feedback", ())
+        finally:
+            self._opening = False
+        self._request_map()
+        self._request_feedback()
 
     def _paint(self, step: Step, info: MethodInfo, *, partial: bool, stopped: bool = False) -> None:
         if self._session is None:
@@ -363,9 +439,9 @@ class Explorer(anywidget.AnyWidget):
             if self._session is not None:
                 self.answered_off = off
                 self.set_trait("prediction", answer)
-                self._succeed("predict")
+                self.succeed("predict")
 
-        self._submit("predict", steps(ask), self._request_prediction, "The model could not be asked.", urgent=True)
+        self.submit("predict", steps(ask), self._request_prediction, "The model could not be asked.", urgent=True)
 
     def _request_feedback(self) -> None:
         target, judge = self._target, self._judge
@@ -381,12 +457,12 @@ class Explorer(anywidget.AnyWidget):
                 return
             ids = {record.id for record in known}
             self.set_trait("feedback", (*known, *(record for record in new() if record.id not in ids)))
-            self._succeed("identity")
+            self.succeed("identity")
 
         title = "Earlier judgements could not be read."
-        self._submit("identity", steps(load), self._request_feedback, title, urgent=True)
+        self.submit("identity", steps(load), self._request_feedback, title, urgent=True)
 
-    def _submit(
+    def submit(
         self,
         kind: str,
         work: Callable[[], Generator[None, None, None]],
@@ -410,7 +486,7 @@ class Explorer(anywidget.AnyWidget):
         trace = "".join(traceback.format_exception(error))
         self.error = {"title": title, "message": message_of(error), "traceback": trace}
 
-    def _succeed(self, kind: str) -> None:
+    def succeed(self, kind: str) -> None:
         """A kind of work went well: its failure is history, and with the last one the message."""
         if self._failed.pop(kind, None) and not self._failed:
             self.error = None
