@@ -67,8 +67,10 @@ def residual():
 
 
 def noisy_inside():
-    return nn.Sequential(nn.Conv2d(3, 6, 3, stride=4), nn.BatchNorm2d(6, momentum=None), nn.RReLU(), nn.AdaptiveAvgPool2d(1),
-                         nn.Flatten(), nn.Dropout(0.3), nn.Linear(6, 4))  # fmt: skip
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, stride=4), nn.BatchNorm2d(6, momentum=None), nn.RReLU(), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(), nn.Dropout(0.3), nn.Linear(6, 4),
+    )  # fmt: skip
 
 
 MODELS = {
@@ -76,7 +78,7 @@ MODELS = {
 }  # fmt: skip
 
 
-class Trouble(Exception):
+class TroubleError(Exception):
     """Stands for whatever stops a call."""
 
 
@@ -87,7 +89,7 @@ class Stops(nn.Module):
         super().__init__()
         self.inner, self.image_size = inner, 48
         # Not what the guard watches, else it would be put back.
-        self.calls, self.at, self.what = np.zeros(1, int), np.full(1, 10**9), [Trouble]
+        self.calls, self.at, self.what = np.zeros(1, int), np.full(1, 10**9), [TroubleError]
 
     def forward(self, x):
         self.calls[0] += 1
@@ -113,7 +115,7 @@ def test_nothing_changes_when_it_succeeds(name, method):
 
 @pytest.mark.parametrize(
     ("name", "what"),
-    [*((name, KeyboardInterrupt) for name in MODELS), ("untidy", Trouble), ("untidy", torch.OutOfMemoryError)],
+    [*((name, KeyboardInterrupt) for name in MODELS), ("untidy", TroubleError), ("untidy", torch.OutOfMemoryError)],
 )
 @pytest.mark.parametrize("method", METHODS)
 def test_nothing_changes_when_it_is_stopped_midway(name, what, method):
@@ -182,7 +184,12 @@ def test_what_is_watched_is_told():
 
 def test_hooks_are_owned_and_removed():
     model = cnn()
-    with pytest.raises(Trouble), captured(model[0]):
-        assert len(model[0]._forward_hooks) == 1
-        raise Trouble
+
+    def fail():
+        with captured(model[0]):
+            assert len(model[0]._forward_hooks) == 1
+            raise TroubleError
+
+    with pytest.raises(TroubleError):
+        fail()
     assert not model[0]._forward_hooks

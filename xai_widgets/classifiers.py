@@ -7,17 +7,19 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from xai_widgets.adapters import adapt
-from xai_widgets.canonical import Canonical, canonical_copy
 from xai_widgets.errors import ArgumentError, MethodError, ModelError, XaiError
 from xai_widgets.guard import Habits, guard
 from xai_widgets.outputs import finish, kind_of, pick, rows
+
+if TYPE_CHECKING:
+    from xai_widgets.canonical import Canonical
 
 USUAL_SIZES = (224, 299, 384, 256, 192, 128, 96, 64, 32, 28)
 """Sides of square pictures that are tried to say which one a model takes that has refused another."""
@@ -242,6 +244,8 @@ class Classifier:
         MethodError
             If there can be none, with the reason.
         """
+        from xai_widgets.canonical import canonical_copy  # a quarter of a second that few methods need
+
         if self.opaque:
             raise MethodError(f"Needs a torch module to look into; {self.name} {self.opaque}.")
         if isinstance(self._canonical, MethodError):

@@ -133,8 +133,8 @@ class MethodInfo:
 
     def unfit(self, classifier: Any) -> str:
         """Why it cannot run on this model, in one line, or an empty string."""
-        if self.needs != "answers" and (reason := classifier.no_gradient()):
-            return reason
+        if self.needs == "gradients":
+            return classifier.no_gradient()
         if self.needs == "layer":
             from xai_widgets import layers
 
@@ -206,7 +206,7 @@ def get_method(name: str) -> MethodInfo:
 def auto_method(classifier: Any, given: Iterable[str] = ()) -> MethodInfo:
     """The cheapest method that suits this model and has the parameters `given`.
 
-    Grad-CAM where there is a convolution, else saliency, else LIME; so ``n_samples=300`` alone asks for LIME.
+    Grad-CAM where a layer knows places, else saliency, else LIME; so ``n_samples=300`` alone asks for LIME.
     """
     fit = [info for info in map(get_method, _AUTO) if not info.unfit(classifier)]
     asked = set(given)
