@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from xai_widgets.recording import Recorder, Refused
+from xai_widgets.canonical._recording import Recorder, Refused
 
 
 def generalise(first: Recorder, second: Recorder) -> None:
