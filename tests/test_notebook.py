@@ -145,3 +145,20 @@ def test_running_a_cell_fifty_times_leaves_at_most_two_widgets_and_little_memory
     assert live <= 2
     assert after - before < 50
     view(notebook)
+
+
+def test_the_notebook_about_models_and_pictures_runs_and_says_what_it_promises(tmp_path):
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(ROOT / "notebooks" / "any_model.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    printed = "".join(output.get("text", "") for output in outputs)
+    assert printed.count("→ espresso") == 4  # one photo in four forms
+    assert "espresso 0.951" in printed
+    assert "it seems to be normalised already. Pass mean= and std=" in printed
+    assert "'reddish': '0.94'" in printed
+    shown = "".join(output.get("data", {}).get("text/plain", "") for output in outputs)
+    assert "features.8, 7 × 7 places" in shown
+    assert "Everything works" in shown
