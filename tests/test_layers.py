@@ -374,3 +374,18 @@ def test_a_layer_the_answer_does_not_depend_on_is_refused():
 
     with pytest.raises(xw.MethodError, match="No gradient of Side reaches the layer 'side'"):
         xw.attribute(Side(), photo(), method="gradcam", target_layer="side")
+
+
+def test_behind_the_last_attention_the_map_is_empty_and_says_so():
+    """A class token's transformer looks at no patch any more there; pytorch-grad-cam returns zeros without a word."""
+    from torchvision.models import VisionTransformer
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = VisionTransformer(48, 8, 2, 2, 16, 32, num_classes=4)
+        nn.init.normal_(model.heads.head.weight)
+    picture = photo(48, 48)
+    found = xw.attribute(model, picture, method="gradcam", target_layer="encoder.layers.encoder_layer_1")
+    assert not found.values.any()
+    assert "no positive evidence" in found.warnings[0]
+    assert xw.attribute(model, picture, method="gradcam").target_layer == "encoder.layers.encoder_layer_1.ln_1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -245,6 +246,17 @@ class NoEval(nn.Module):
         return self.inner(x)
 
 
+class Predicts(nn.Module):
+    """Answers by a method of its own, in training mode with dropout unless somebody sees to that."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = cnn()
+
+    def predict(self, x):
+        return self.inner(x).detach()
+
+
 def keeps_state():
     """Stores its features, counts its calls in an attribute, a list and a buffer."""
 
@@ -424,6 +436,11 @@ CASES: dict[str, Case] = {
     "function of arrays": Case(
         lambda: lambda x: x.mean((2, 3)).astype(np.float32) @ COLOURS.numpy(), ONNX, methods=ASKING, refused=INSIDE
     ),
+    "a module's own forward": Case(lambda: cnn().train().forward, PLAIN, methods=ALL),
+    "a module with arguments": Case(
+        lambda: functools.partial(cnn().train().__call__), PLAIN, methods=ASKING, refused=INSIDE
+    ),
+    "a method of a module": Case(lambda: Predicts().train().predict, PLAIN, methods=ASKING, refused=INSIDE),
     "function giving lists": Case(lambda: lambda x: cnn()(x).tolist(), PLAIN, methods=ASKING, refused=INSIDE),
     "function that raises": Case(lambda: lambda x: x.nonsense, says=("raised AttributeError", "preprocess=")),
     "ONNX Runtime": Case(onnx_session, ONNX, methods=ASKING, refused=INSIDE, notes=("runs in ONNX Runtime",)),
@@ -542,6 +559,32 @@ def test_the_price_of_a_slow_model_is_shown_before_it_is_paid():
     assert rows["lime"].startswith("1,000 calls, ")
     number, unit = rows["lime"].split()[-2:]
     assert 45 <= int(number) * {"s": 1, "min": 60}[unit] <= 200
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_models_are_told_apart_whatever_they_are():
+    """A judgement belongs to one model: another must not be shown it, and the same must find it again."""
+    made = {
+        "forest": forest,
+        "two labels": lambda: forest(2),
+        "ONNX": onnx_session,
+        "ONNX, bytes": lambda: onnx_session(dtype="UINT8"),
+        "quantised": quantised,
+        "scripted": lambda: torch.jit.script(cnn()),
+        "another scripted": lambda: torch.jit.script(cnn(seed=1)),
+        "exported": lambda: exported(dynamic=True),
+        "function": lambda: lambda x: x.mean((2, 3)),
+        "another": lambda: lambda x: x.sum((2, 3)),
+        "half": lambda: cnn().bfloat16(),
+        "method": lambda: Predicts().predict,
+    }
+    known = {}
+    for name, make in made.items():
+        image = HALVES if "forest" in name or "labels" in name else PIXELS
+        first, second = (Session(make(), image).model_id for _ in range(2))
+        assert first == second, name
+        known[name] = first
+    assert len(set(known.values())) == len(known)
 
 
 def test_names_and_scale_that_a_model_declares_are_used():

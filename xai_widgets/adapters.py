@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,6 +40,10 @@ class Adapted:
     mean, std : tuple of float or None
     activation : str or None
         What turns its scores into probabilities, where it says so.
+    holds : Module or None
+        The module behind a function, where that is known: it is guarded like any other.
+    origin : object
+        What it was made from, unwrapped.
     class_names, preprocess
         Its attributes of these names, or what its configuration says.
     """
@@ -55,6 +60,8 @@ class Adapted:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     activation: str | None = None
+    holds: nn.Module | None = None
+    origin: Any = None
     class_names: Any = None
     preprocess: Callable[[Any], Any] | None = None
 
@@ -82,6 +89,7 @@ def adapt(model: Any) -> Adapted:
             names, own = getattr(model, "class_names", None), getattr(model, "preprocess", None)
             return replace(
                 adapted,
+                origin=model,
                 class_names=names if names is not None else adapted.class_names,
                 preprocess=own if callable(own) else None,
             )
@@ -294,8 +302,14 @@ def _square(n_features: int | None) -> tuple[int | None, int | None]:
 def _function(model: Any, notes: tuple[str, ...]) -> Adapted | None:
     if not callable(model) or isinstance(model, type):
         return None
-    name = getattr(model, "__name__", type(model).__name__)
-    return Adapted(_Function(model), name, False, "is a plain callable", notes)
+    inner = model.func if isinstance(model, functools.partial) else model
+    owner = getattr(inner, "__self__", inner)
+    if not isinstance(owner, nn.Module):
+        owner = None
+    elif model in (owner.forward, owner.__call__):
+        return _module(owner, notes)
+    name = getattr(inner, "__name__", type(inner).__name__)
+    return Adapted(_Function(model), name, False, "is a plain callable", notes, holds=owner)
 
 
 class _Function:

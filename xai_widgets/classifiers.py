@@ -56,6 +56,8 @@ class Classifier:
         if own is not None and own.device != self.device:
             model = copy.deepcopy(model).to(self.device)
         self.model = model
+        self.guarded = self.declared.holds or model
+        """What the guard watches: the model, or the module behind a function."""
         self.name = self.declared.name
         self.opaque = self.declared.opaque
         """Why one cannot look inside, in half a sentence; empty where one can."""
@@ -118,7 +120,7 @@ class Classifier:
             If it cannot be asked; with the size that it takes, if that is the trouble.
         """
         self.example = inputs
-        with guard(self.model) as found, torch.no_grad():
+        with guard(self.guarded) as found, torch.no_grad():
             try:
                 alone = self._ask(inputs[None])
             except ModelError as error:
@@ -145,7 +147,7 @@ class Classifier:
         """Whether it says the same when it is asked again, also beside another picture, and takes two at all."""
         tolerance = (2e-2 if self.dtype in (torch.float16, torch.bfloat16) else 1e-4) * (1 + float(alone.abs().max()))
         if self.habits.draws:
-            with guard(self.model), torch.no_grad():  # in one guard, which puts random state back only at its end
+            with guard(self.guarded), torch.no_grad():  # in one guard, which puts random state back only at its end
                 gap = float((self._ask(inputs[None]) - self._ask(inputs[None])).abs().max())
             if gap > tolerance:
                 self._warn(
@@ -184,7 +186,7 @@ class Classifier:
         return answers
 
     def _quietly(self, batch: Tensor) -> Tensor:
-        with guard(self.model, self.habits), torch.no_grad():
+        with guard(self.guarded, self.habits), torch.no_grad():
             return self._ask(batch)
 
     def _try_channels_last(self, inputs: Tensor, expected: np.ndarray) -> None:
@@ -264,7 +266,7 @@ class Classifier:
     def answers(self, inputs: Tensor, space: str) -> np.ndarray:
         """Class scores of a batch without gradients: (B, C, h, w) → float64 (B, classes)."""
         inputs = inputs.contiguous(memory_format=self.memory_format)
-        with guard(self.model, self.habits), torch.no_grad():
+        with guard(self.guarded, self.habits), torch.no_grad():
             start = time.perf_counter()
             answer = finish(self._ask(inputs), self.kind, space).detach().double().cpu().numpy()
         self.seconds = min(self.seconds, (time.perf_counter() - start) / len(inputs))
@@ -280,7 +282,7 @@ class Classifier:
         if self.opaque:
             raise ModelError(f"{self.name} {self.opaque}; gradients need a torch module that can be followed.")
         # Everything is watched, not only known habits: a model may do more where gradients are on.
-        with guard(self.model), torch.inference_mode(False), torch.enable_grad():
+        with guard(self.guarded), torch.inference_mode(False), torch.enable_grad():
             leaf = inputs.detach().clone().requires_grad_()
             yield leaf, lambda batch, space: finish(self._ask(batch), self.kind, space)
 

@@ -62,7 +62,7 @@ class Session:
             image, layout=layout, value_range=value_range, mean=mean, std=std, channels=channels, bands=bands
         )
         self.preparation = prepare(model, self.picture, preprocess=preprocess, mean=mean, std=std, size=size)
-        with guard(model.model):  # a random preprocessing must not move the user's random state
+        with guard(model.guarded):  # a random preprocessing must not move the user's random state
             self.view = views.view(self.picture, self.preparation.preprocess)
         inputs = model.tensor(self.view.inputs)
         self.classifier = model.ready_for(inputs)
@@ -179,7 +179,7 @@ class Session:
     @cached_property
     def model_id(self) -> str:
         """What the model is known by; hashing its weights may take a moment."""
-        return fingerprint(self.classifier.model)
+        return fingerprint(self.classifier.declared.origin)
 
     def explain(self, info: MethodInfo, target: targets.Target, params: Mapping[str, Any]) -> Iterator[Step]:
         """Run a method step by step; closing the iterator cancels it between two batches.
