@@ -79,6 +79,62 @@ def test_a_baseline_of_the_originals_size_is_laid_on_the_view():
     assert (made[:, 33:] == 200).all()
 
 
+BANDS = np.random.default_rng(0).integers(20, 200, (6, 48, 64), dtype=np.uint8)
+
+
+def standardised(image):
+    values = Preprocess()(image)
+    return (values - values.mean()) / values.std()
+
+
+def thirds(bands):
+    return np.moveaxis(bands, -1, 0)[:, ::2, ::2] * 3 - 1
+
+
+def stretched(kind):
+    if kind == "bands":
+        return view(read(BANDS, channels=6), thirds)
+    with np.errstate(all="ignore"):
+        return view(read(photo()), standardised)
+
+
+@pytest.mark.parametrize("kind", ["bands", "standardised"])
+@pytest.mark.parametrize("name", BASELINES)
+def test_behind_an_opaque_preprocessing_nobody_knows_what_black_is(name, kind):
+    seen = stretched(kind)
+    labels, _ = segment(seen, "grid", 12)
+    if name in ("mean", "blur"):
+        assert baseline_picture(seen, labels, name).shape == seen.planes.shape
+    else:
+        with pytest.raises(xw.InputError, match=rf'What {WORDS[name]} is cannot be known.*baseline="mean".*"blur"'):
+            baseline_picture(seen, labels, name)
+
+
+@pytest.mark.parametrize(("kind", "other"), [("bands", BANDS[:, ::-1] // 2 + 50), ("standardised", photo()[::-1])])
+def test_a_picture_goes_through_the_same_opaque_preprocessing(kind, other):
+    seen = stretched(kind)
+    made = baseline_picture(seen, None, other)
+    wanted = thirds(np.moveaxis(other, 0, -1) / 255) if kind == "bands" else standardised(Image.fromarray(other.copy()))
+    assert made.shape == seen.planes.shape
+    assert np.abs(seen.encode(made) - wanted).max() <= 0.51 / 255 * seen.scale.max()
+
+
+@pytest.mark.parametrize(
+    ("kind", "other", "words"),
+    [
+        ("bands", np.zeros((6, 48, 64), np.uint8), r"from -1 to -1.*beyond this one.*baseline=\"mean\""),
+        ("bands", BANDS[:, ::2, ::2], r"\(24, 32, 6\).*\(48, 64, 6\)"),
+        ("bands", photo(), r"\(48, 64, 3\).*\(48, 64, 6\)"),
+        ("standardised", photo(24, 32), r"\(24, 32, 3\).*\(48, 64, 3\)"),
+        ("standardised", np.zeros((48, 64, 3), np.uint8), "nan.*cannot|cannot.*nan"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_picture_that_cannot_be_stretched_alike_is_refused(kind, other, words):
+    with pytest.raises(xw.InputError, match=words):
+        baseline_picture(stretched(kind), None, other)
+
+
 @pytest.mark.parametrize(
     ("baseline", "words"),
     [

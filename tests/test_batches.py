@@ -134,6 +134,39 @@ def test_a_picture_that_cannot_be_opened_leaves_the_one_on_show():
     widget.close()
 
 
+def test_there_and_back_again_leaves_the_first_picture_as_it_was():
+    options = {**OPTIONS, "method": "lime", "n_samples": 400}
+    del options["window"], options["stride"]
+    widget = xw.explain(cnn(), SHOTS, **options)
+    widget.picked = 1
+    widget.picked = 0
+    widget.wait(60)
+    assert widget.status == "idle"
+    assert widget.explanation.n_forward == 400
+    assert np.array_equal(widget.explanation.image, SHOTS[0])
+    widget.picked = 1
+    widget.wait(60)
+    widget.picked = 0
+    widget.picked = 1
+    widget.wait(60)
+    assert widget.status == "idle"
+    assert np.array_equal(widget.explanation.image, SHOTS[1])
+    widget.close()
+
+
+def test_a_picture_that_cannot_be_opened_does_not_cut_off_the_map_on_show():
+    options = {**OPTIONS, "method": "lime", "n_samples": 400}
+    del options["window"], options["stride"]
+    widget = xw.explain(cnn(), [SHOTS[0], "no/such.png"], **options)
+    widget.picked = 1
+    widget.wait(60)
+    assert widget.picked == 0
+    assert "no/such.png" in widget.error["message"]
+    assert widget.explanation.n_forward == 400
+    assert widget.status == "idle"
+    widget.close()
+
+
 def test_a_judgement_belongs_to_the_picture_on_show(tmp_path):
     widget = xw.explain(cnn(), SHOTS, store=tmp_path / "f.db", **OPTIONS)
     widget.wait(60)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
+from collections import OrderedDict, defaultdict, deque
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from torch.nn import functional
 
 import xai_widgets as xw
 from xai_widgets.guard import captured, guard
+from xai_widgets.jobs import RUNNER
 from xai_widgets.session import Session
 
 PIXELS = photo()
@@ -46,6 +49,41 @@ class Untidy(nn.Module):
         if self.fresh.requires_grad:
             self.only_with_gradients = self.fresh
         return self.head(self.fresh)
+
+
+class Hoards(nn.Module):
+    """Keeps what it sees in every kind of container, and draws from generators of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = cnn()
+        self.queue, self.table, self.nested = deque(maxlen=4), defaultdict(list), {"a": {"b": []}}
+        self.ordered, self.sizes = OrderedDict(), set()
+        self.tensor, self.array = torch.zeros(1), np.zeros(2)
+        self.generator, self.numbers = torch.Generator(), np.random.default_rng(0)
+
+    def forward(self, x):
+        y = self.inner(x)
+        self.queue.append(y)
+        self.table["y"].append(y)
+        self.nested["a"]["b"].append(y)
+        self.ordered[len(self.ordered)] = y
+        self.sizes.add(len(self.sizes))
+        self.tensor += 1
+        self.array += 1
+        if not hasattr(self, "table_of_positions"):
+            self.register_buffer("table_of_positions", torch.arange(4))
+        return y + 0 * torch.randn(1, generator=self.generator) + 0 * float(self.numbers.random())
+
+    def contents(self):
+        sizes = [len(self.queue), len(self.table), len(self.nested["a"]["b"]), len(self.ordered), len(self.sizes)]
+        return [
+            *sizes,
+            float(self.tensor),
+            *self.array,
+            self.generator.get_state().tolist(),
+            str(self.numbers.bit_generator.state),
+        ]
 
 
 def transformer():
@@ -172,14 +210,84 @@ def test_what_is_watched_is_told():
         model(torch.zeros(2, 3, 16, 16))
     (habits,) = found
     assert habits.draws
-    assert {name for _, name in habits.attributes} == {"count", "seen", "cache", "features", "fresh"}
-    assert {name for _, name in habits.buffers} == {"total", "last"}
+    assert {name for _, name in habits.attributes} == {"count", "seen", "cache", "features", "fresh", "_buffers"}
     assert (model.count, model.seen, model.cache, float(model.total)) == (0, [], {}, 0)
     assert not hasattr(model, "fresh")
     with guard(model, habits), torch.no_grad():
         model(torch.zeros(2, 3, 16, 16))
     assert (model.count, model.seen, model.cache, float(model.total)) == (0, [], {}, 0)
     assert not hasattr(model, "fresh")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_containers_arrays_and_generators_hold_what_they_held(method):
+    model = Hoards()
+    before, fixed = model.contents(), fingerprint(model)
+    attribute(model, method)
+    assert model.contents() == before
+    assert_untouched(model, fixed)
+
+
+def held_in_every_way(model):
+    """Functions and objects behind which a module stands."""
+
+    def wrapped(x):
+        return model(x)
+
+    class Holder:
+        def __init__(self):
+            self.parts = {"model": [model]}
+
+        def __call__(self, x):
+            return self.parts["model"][0](x)
+
+        def predict_proba(self, x):
+            return self(torch.as_tensor(x)).softmax(1).detach().numpy()
+
+    return {
+        "closure": wrapped,
+        "lambda": lambda x: wrapped(x),
+        "argument": functools.partial(lambda m, x: m(x), model),
+        "default": lambda x, m=model: m(x),
+        "object": Holder(),
+        "method": Holder().__call__,
+        "predict_proba": Holder().predict_proba,
+        "global": global_model,
+    }
+
+
+def global_model(x):
+    return HELD["model"](x)
+
+
+HELD = {}
+
+
+@pytest.mark.parametrize(
+    "way", ["closure", "lambda", "argument", "default", "object", "method", "predict_proba", "global"]
+)
+def test_the_module_behind_a_function_is_guarded_too(way):
+    model = HELD["model"] = unusual(cnn()).train()
+    function, before = held_in_every_way(model)[way], fingerprint(model)
+    found = attribute(function, "occlusion")
+    assert_untouched(model, before)
+    assert np.allclose(found.probabilities, attribute(cnn(), "occlusion").probabilities, atol=1e-5)  # asked in eval
+
+
+def test_the_worker_rewinds_nothing_that_a_cell_does(tmp_path):
+    """A batch is looked at in the background, at several sizes; a cell seeds, draws and trains meanwhile."""
+    model = cnn()
+    shots = [photo(40 + 2 * (index % 3), 48, seed=index) for index in range(12)]
+    widget = xw.explain(model, shots, method="saliency", store=tmp_path / "f.db", mean=0, std=1)
+    wrong = 0
+    while not RUNNER.wait({(id(widget), "thumbs")}, 0):
+        torch.manual_seed(5)
+        drawn = torch.rand(64)
+        torch.manual_seed(5)
+        wrong += not torch.equal(torch.rand(64), drawn)
+    widget.wait(60)
+    widget.close()
+    assert wrong == 0
 
 
 def test_hooks_are_owned_and_removed():

@@ -313,6 +313,28 @@ def test_standardising_each_picture_gives_a_view_with_a_warning_and_an_explanati
     assert np.ptp(explanation.values) > 0
 
 
+def to_the_foreground(image):
+    rows, cols = np.nonzero(np.asarray(image.convert("L")))
+    return Preprocess((48, 64))(image.crop((cols.min(), rows.min(), cols.max() + 1, rows.max() + 1)))
+
+
+def growing(image):
+    """As large as the picture is colourful, so that ramps come out larger than one colour."""
+    return np.repeat(Preprocess()(image), 1 + (len(np.unique(np.asarray(image))) in range(3, 80)), axis=1)
+
+
+@pytest.mark.parametrize(("preprocess", "words"), [(to_the_foreground, "plain test pictures"), (growing, "as a whole")])
+def test_a_preprocessing_that_cannot_handle_the_test_pictures_gives_a_stretched_view(preprocess, words):
+    picture = read(PIXELS)
+    seen = view(picture, preprocess)
+    assert np.array_equal(seen.inputs, preprocess(Image.fromarray(PIXELS)))
+    assert seen.stretched
+    assert seen.to_source is None
+    assert words in seen.warnings[0]
+    assert not view(picture, Preprocess()).stretched
+    assert not view(picture, resize_crop).stretched
+
+
 def test_a_warp_gives_a_view_without_a_way_back_and_says_so():
     rows = np.round(47 * (np.arange(48) / 47) ** 2).astype(int)
     seen = view(read(photo(480, 640)), lambda image: Preprocess((48, 64))(image)[:, rows])

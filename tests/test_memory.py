@@ -27,7 +27,8 @@ RUN = """
     small, large, method, prepared = sys.argv[1:]
     torch.manual_seed(0)
     model = resnet18(weights=None).eval()
-    given = {"size": 224} if prepared == "ours" else {"preprocess": ImageClassification(crop_size=224)}
+    ways = {"ours": {"size": 224}, "torchvision": {"preprocess": ImageClassification(crop_size=224)}, "nothing": {}}
+    given = ways[prepared]
     given |= {"method": method, "target": 0}
     if method == "occlusion":
         given |= {"window": 64, "stride": 64}
@@ -68,6 +69,7 @@ def photos(tmp_path_factory):
         ("large.jpg", "occlusion", "ours"),
         ("turned.jpg", "gradcam", "ours"),
         ("large.jpg", "gradcam", "torchvision"),
+        ("large.jpg", "gradcam", "nothing"),
     ],
 )
 def test_forty_megapixels_fit(photos, name, method, prepared):
@@ -78,6 +80,6 @@ def test_forty_megapixels_fit(photos, name, method, prepared):
     found = json.loads(done.stdout.splitlines()[-1])
     print(found)  # noqa: T201 - the numbers, for who runs it with -s
     assert sorted(found["size"]) == [HEIGHT, WIDTH]
-    assert found["values"] == [224, 224]
+    assert found["values"] == ([341, 512] if prepared == "nothing" else [224, 224])
     assert found["grown"] < 600
     assert found["seconds"] < 60

@@ -6,6 +6,7 @@ import functools
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -257,6 +258,58 @@ class Predicts(nn.Module):
         return self.inner(x).detach()
 
 
+class Folds(nn.Module):
+    """Folds 2×2 pixels into channels first, so that its first convolution takes twelve."""
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.conv, self.head = nn.Conv2d(12, 8, 3), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.head(self.conv(functional.pixel_unshuffle(x, 2)).mean((2, 3)))
+
+
+class Unattached(Folds):
+    """A property that raises and attributes that cannot be set, as some frameworks have."""
+
+    @property
+    def class_names(self):
+        raise RuntimeError("not attached to a trainer")
+
+    def __setattr__(self, name, value):
+        if name == "training" and "head" in vars(self).get("_modules", {}):
+            raise RuntimeError("set the mode through the trainer")
+        super().__setattr__(name, value)
+
+
+class Strict(Folds):
+    """One small logit, and only of pictures within 0–1."""
+
+    def forward(self, x):
+        if x.min() < 0 or x.max() > 1:
+            raise ValueError("not a picture")
+        return super().forward(x)[:, :1] * 0.1 + 0.4
+
+
+class OwnNoise(Folds):
+    """Noise from a generator of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = torch.Generator()
+
+    def forward(self, x):
+        return super().forward(x) + torch.randn(len(x), 4, generator=self.generator)
+
+
+def configured(names):
+    model = Folds()
+    model.config = SimpleNamespace(id2label=names)
+    return model
+
+
 def keeps_state():
     """Stores its features, counts its calls in an attribute, a list and a buffer."""
 
@@ -431,6 +484,20 @@ CASES: dict[str, Case] = {
     "no place left at the end": Case(cnn, image=photo(8, 8), methods=ALL),
     "another size": Case(FixedSize, says=("takes pictures of 96×96 and was given 48×64", "size=96")),
     "another size, put right": Case(FixedSize, options={"size": 96}, kind="logits"),
+    "folds pixels into channels": Case(Folds, methods=ALL, kind="logits"),
+    # ---- declared, and not so
+    "names declared for other classes": Case(lambda: configured({0: "a"}), warns=("left out", "1 names, the model 4")),
+    "names declared in another form": Case(lambda: configured({"cat": "a", "dog": "b"}), warns=("left out",)),
+    "properties that raise": Case(Unattached, methods=ALL),
+    "no device": Case(cnn, options={"device": "meta"}, says=("device='meta'",), error=xw.ArgumentError),
+    "refuses strange pictures": Case(Strict, kind="single probability", warns=("read as", 'activation="sigmoid"')),
+    "noise of its own": Case(OwnNoise, warns=("asked twice", "random numbers")),
+    "saturated probabilities": Case(
+        answers(lambda y: (y * 3000).softmax(1)),
+        kind="probabilities",
+        methods=INSIDE,
+        warns=("gradients vanish", "logits"),
+    ),
     # ---- no torch modules
     "function of tensors": Case(lambda: lambda x: cnn()(x).detach(), PLAIN, methods=ASKING, refused=INSIDE),
     "function of arrays": Case(

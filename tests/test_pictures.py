@@ -343,6 +343,116 @@ def test_what_cannot_be_read_is_refused_with_what_was_seen_and_what_to_type(row,
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
+# ---- which values are black and white ------------------------------------------------------------------------------
+
+BRIGHT = 160 + PIXELS // 3  # brighter than the mean everywhere
+NORMALISED = (BRIGHT / 255 - MEAN) / STD
+DARK = np.full_like(PIXELS, 1)
+DARK[::2] = 0
+OVERSHOT = (PIXELS / 255.0 - PIXELS.min() / 255) * 1.06 / (np.ptp(PIXELS) / 255) - 0.03  # −0.03 to 1.03
+GIVEN = {"mean": MEAN, "std": STD}
+
+
+def test_a_bright_picture_that_is_normalised_is_restored_though_nothing_in_it_is_negative():
+    assert NORMALISED.min() > 0
+    assert NORMALISED.max() > 1
+    picture = read(NORMALISED.astype(np.float32), **GIVEN)
+    assert np.array_equal(picture.pixels, BRIGHT)
+    assert picture.notes == ("normalisation undone with the given mean and std",)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [(PIXELS / 255, PIXELS), (PIXELS.astype(np.float32), PIXELS), (DARK * 9.0, DARK * 9)]
+)
+def test_mean_and_std_are_for_the_model_where_the_picture_is_not_normalised(given, expected):
+    assert np.array_equal(read(given, **GIVEN).pixels, expected)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"value_range": (0, 1)}, {"value_range": (0, 1), **GIVEN}, {"mean": 0, "std": 1}]
+)
+def test_what_overshoots_white_a_little_is_clipped_and_said(options):
+    picture = read(OVERSHOT, **options)
+    assert "values from -0.03 to 1.03 clipped to 0–1" in picture.notes
+    assert np.allclose(picture.data, np.moveaxis(OVERSHOT.clip(0, 1), -1, 0), atol=1e-6)
+    assert picture.pixels.max() == 255
+    # A slip of rounding is not worth a word.
+    assert len(read(PIXELS / 255 * (1 + 1e-7) - 1e-8).notes) == 1
+
+
+def test_bands_overshoot_unclipped():
+    given = BANDS / 255 * 1.05
+    assert np.allclose(read(given, channels=6).data, given, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "words"),
+    [
+        (OVERSHOT, GIVEN, ["-0.03 to 1.03", "normalised with mean=", "value_range=(0, 1)"]),
+        (OVERSHOT * 0.4, {"mean": 0.5, "std": 1}, ["-0.012 to 0.412", "value_range=(0, 1)"]),
+        (OVERSHOT.clip(0), GIVEN, ["0 to 1.03", "value_range=(0, 1)"]),
+        (NORMALISED, {}, ["float64", "value_range=(0, 255)", "image.clip(0, 1)", "mean= and std="]),
+        (DARK * 4.0, {}, ["from 0 to 4", "value_range=(0, 255)", "value_range=(0, 4)"]),
+        (DARK * 7.5, GIVEN, ["from 0 to 7.5", "value_range=(0, 255)"]),
+        (PIXELS / 255, {"value_range": (0, 0.5)}, ["do not fit", "Pass the true range"]),
+        (BANDS / 255 * 4, {"channels": 6}, ["from 0 to 4", "value_range="]),
+    ],
+)
+def test_floats_that_can_be_taken_in_two_ways_are_asked_about(given, options, words):
+    with pytest.raises(xw.InputError) as caught:
+        read(given, **options)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def first(pixels):
+    return np.moveaxis(pixels, -1, 1)
+
+
+# name: (batch, options, the pictures)
+ALIKE = {
+    "NHWC": (lambda: np.stack([DARK, PIXELS]).astype(np.float32), {}, [DARK, PIXELS]),
+    "NCHW": (lambda: first(np.stack([DARK, PIXELS]).astype(np.float64)), {}, [DARK, PIXELS]),
+    "tensor": (lambda: torch.from_numpy(first(np.stack([PIXELS, DARK]))).float(), {}, [PIXELS, DARK]),
+    "fractions in one array": (lambda: np.stack([DARK / 2.0, PIXELS]), {}, [DARK / 2, PIXELS]),
+    "list": (lambda: [PIXELS.astype(np.float32), DARK.astype(np.float64)], {}, [PIXELS, DARK]),
+    "list of tensors": (lambda: [torch.zeros(3, 9, 8), TENSOR.float()], {}, [np.zeros((9, 8, 3)), PIXELS]),
+    "list with another kind": (lambda: [PIXELS / 255, PIXELS, pil()], {}, [PIXELS] * 3),
+    "0–1, one overshoots": (lambda: np.stack([OVERSHOT, PIXELS / 255]), {}, [OVERSHOT.clip(0, 1) * 255, PIXELS]),
+    "normalised, one within 0–1": (
+        lambda: np.stack([(PIXELS / 255 - MEAN) / STD, np.full(PIXELS.shape, 0.5)]), GIVEN,
+        [PIXELS, np.full(PIXELS.shape, (0.5 * np.array(STD) + MEAN) * 255)]),
+    "normalised, all bright": (lambda: [NORMALISED, NORMALISED[::-1] * 0.99], GIVEN, [BRIGHT, None]),
+    "told": (lambda: np.stack([DARK, PIXELS]).astype(float), {"value_range": (0, 255)}, [DARK, PIXELS]),
+    "NaN in another": (lambda: [PIXELS / 255, spoilt(np.nan)], {}, [PIXELS, None]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("row", ALIKE)
+def test_the_pictures_of_a_batch_are_read_with_one_range(row):
+    make, options, expected = ALIKE[row]
+    for part, pixels in zip(split(make()), expected, strict=True):
+        if pixels is not None:
+            assert np.array_equal(read(part, **options).pixels, np.rint(pixels))
+
+
+def test_a_picture_of_another_range_in_a_list_is_refused_not_blackened():
+    bright, other = split([PIXELS.astype(np.float64), PIXELS / 255])
+    assert np.array_equal(read(bright).pixels, PIXELS)
+    with pytest.raises(xw.InputError, match=r"one range.*value_range=\(0, 255\)"):
+        read(other)
+
+
+def test_a_batch_that_is_unclear_says_so_of_the_batch():
+    parts = split(np.stack([PIXELS / 255, PIXELS / 100]))
+    with pytest.raises(xw.InputError, match="batch of 2 pictures holds float64 values"):
+        read(parts[0])
+
+
+def test_a_dark_picture_of_a_batch_stays_dark_for_the_model():
+    found = xw.attribute(cnn(), np.stack([PIXELS, DARK]).astype(np.float32), method="gradcam")
+    assert np.array_equal(found[1].image, DARK)
+
+
 # ---- more than eight bits ------------------------------------------------------------------------------------------
 
 

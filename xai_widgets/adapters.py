@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_widgets.errors import ModelError
+from xai_widgets.holding import held_modules
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Adapted:
     mean, std : tuple of float or None
     activation : str or None
         What turns its scores into probabilities, where it says so.
-    holds : Module or None
-        The module behind a function, where that is known: it is guarded like any other.
+    holds : tuple of Module
+        The modules behind a function or an object: they are guarded like any other.
     origin : object
         What it was made from, unwrapped.
     class_names, preprocess
@@ -60,7 +61,7 @@ class Adapted:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     activation: str | None = None
-    holds: nn.Module | None = None
+    holds: tuple[nn.Module, ...] = ()
     origin: Any = None
     class_names: Any = None
     preprocess: Callable[[Any], Any] | None = None
@@ -86,7 +87,7 @@ def adapt(model: Any) -> Adapted:
     for recognise in (_module, _exported, _onnx, _sklearn, _function):
         adapted = recognise(model, notes)
         if adapted is not None:
-            names, own = getattr(model, "class_names", None), getattr(model, "preprocess", None)
+            names, own = _attribute(model, "class_names"), _attribute(model, "preprocess")
             return replace(
                 adapted,
                 origin=model,
@@ -94,6 +95,14 @@ def adapt(model: Any) -> Adapted:
                 preprocess=own if callable(own) else None,
             )
     raise ModelError(_no_model(model))
+
+
+def _attribute(model: Any, name: str) -> Any:
+    """An attribute that may be a property which raises, as those of a LightningModule without a trainer do."""
+    try:
+        return getattr(model, name, None)
+    except Exception:  # noqa: BLE001 - whatever it raises, there is none
+        return None
 
 
 def _unwrap(model: Any) -> tuple[Any, tuple[str, ...]]:
@@ -146,8 +155,7 @@ def _module(model: Any, notes: tuple[str, ...]) -> Adapted | None:
     return Adapted(
         model, name, not opaque, opaque, notes,
         batch=_static_batch(model) if opaque else None,
-        channels=first.in_channels if first is not None else None,
-        **declared,
+        **{"channels": first.in_channels if first is not None else None, **declared},
     )  # fmt: skip
 
 
@@ -173,13 +181,15 @@ def _declared(model: nn.Module) -> dict[str, Any]:
     if isinstance(timm, Mapping):
         size = timm.get("input_size")
         if _is_size(size and size[-2:]):
-            found["best_size"] = size[-1]
+            found["best_size"], found["channels"] = size[-1], size[0]
         if _is_numbers(timm.get("mean")) and _is_numbers(timm.get("std")):
             found["mean"], found["std"] = tuple(timm["mean"]), tuple(timm["std"])
     config = getattr(model, "config", None)
     names = getattr(config, "id2label", None)
-    if isinstance(names, Mapping) and names and not all(str(v) == f"LABEL_{k}" for k, v in names.items()):
-        found["class_names"] = [str(names[key]) for key in sorted(names, key=int)]
+    if isinstance(names, Mapping) and not all(str(v) == f"LABEL_{k}" for k, v in names.items()):
+        found["class_names"] = names
+    if isinstance(getattr(config, "num_channels", None), int):
+        found["channels"] = config.num_channels
     if getattr(config, "problem_type", None) == "multi_label_classification":
         found["activation"] = "sigmoid"
     # Models with position embeddings take one size only; torchvision, timm and transformers call it differently.
@@ -285,7 +295,7 @@ def _sklearn(model: Any, notes: tuple[str, ...]) -> Adapted | None:
         (*notes, "asked through predict_proba" + (", pixels row by row, channels last" if flat else "")),
         channels=channels, size=(side, side) if side else None,
         class_names=[str(name) for name in classes] if named else None,
-        activation="none",
+        activation="none", holds=held_modules(model),
     )  # fmt: skip
 
 
@@ -302,14 +312,12 @@ def _square(n_features: int | None) -> tuple[int | None, int | None]:
 def _function(model: Any, notes: tuple[str, ...]) -> Adapted | None:
     if not callable(model) or isinstance(model, type):
         return None
-    inner = model.func if isinstance(model, functools.partial) else model
-    owner = getattr(inner, "__self__", inner)
-    if not isinstance(owner, nn.Module):
-        owner = None
-    elif model in (owner.forward, owner.__call__):
+    owner = getattr(model, "__self__", None)
+    if isinstance(owner, nn.Module) and model in (owner.forward, owner.__call__):
         return _module(owner, notes)
+    inner = model.func if isinstance(model, functools.partial) else model
     name = getattr(inner, "__name__", type(inner).__name__)
-    return Adapted(_Function(model), name, False, "is a plain callable", notes, holds=owner)
+    return Adapted(_Function(model), name, False, "is a plain callable", notes, holds=held_modules(model))
 
 
 class _Function:

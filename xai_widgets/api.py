@@ -145,7 +145,7 @@ def explain(
         About how many regions, default 50.
     baseline : str, picture or callable
         What a switched-off region looks like: ``"mean"`` (its own average colour, default), ``"blur"``, ``"grey"``,
-        ``"black"``, ``"noise"``.
+        ``"black"``, ``"noise"``. Behind a preprocessing that cannot be undone there is no black, grey or noise.
     space : {"probability", "logit"}, optional
         What is explained. Default: probability where a method perturbs, logit where it differentiates.
     seed : int

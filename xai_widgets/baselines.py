@@ -69,7 +69,8 @@ def baseline_picture(view: View, labels: np.ndarray, baseline: Any = "mean", see
     labels : ndarray of int32, shape (h, w)
     baseline : str, picture or callable
         A name of `BASELINES`; a picture of the view's size or the original's; or ``f(planes)`` → array of the same
-        shape, values 0–255, with the view as uint8 (h, w, 3), or (h, w, K) if it has K bands.
+        shape, values 0–255, with the view as uint8 (h, w, 3), or (h, w, K) if it has K bands. Where the view's colours
+        are stretched there is no black, grey or noise, and a picture must be of the original's size.
     seed : int
         Of the noise.
 
@@ -79,6 +80,11 @@ def baseline_picture(view: View, labels: np.ndarray, baseline: Any = "mean", see
         Planes like the view's own: ``view.show`` makes a picture of them, ``view.encode`` the model's input.
     """
     planes = view.planes
+    if view.stretched and isinstance(baseline, str) and baseline in ("grey", "black", "noise"):
+        raise InputError(
+            f"What {WORDS[baseline]} is cannot be known behind this preprocessing, for it cannot be undone. Let the "
+            'picture itself say how a switched-off region looks: baseline="mean" or baseline="blur"'
+        )
     if isinstance(baseline, str) and baseline in BASELINES:
         made = BASELINES[baseline](planes, labels, seed)
     elif isinstance(baseline, str):
@@ -89,11 +95,7 @@ def baseline_picture(view: View, labels: np.ndarray, baseline: Any = "mean", see
     elif callable(baseline):
         made = np.asarray(baseline(planes.copy()))
     else:
-        given = read(baseline, channels=None if view.bands is None else planes.shape[-1])
-        many = view.bands is not None and given.data is not None
-        made = to_uint8(np.moveaxis(given.data, 0, -1)) if many else given.pixels
-        if made.shape[:2] != view.shape and made.shape[:2] == view.source.pixels.shape[:2]:
-            made = np.stack([view.sample(made[..., plane]) for plane in range(made.shape[-1])], axis=-1)
+        made = _stretched(view, baseline) if view.stretched else _laid(view, baseline)
     if made.shape != planes.shape or made.dtype.kind not in "uif" or not np.isfinite(made).all():
         what = "the picture" if view.bands is None else f"all {planes.shape[-1]} bands of the picture"
         raise InputError(
@@ -101,6 +103,36 @@ def baseline_picture(view: View, labels: np.ndarray, baseline: Any = "mean", see
             f"needed, {what} as the model sees it."
         )
     return np.clip(np.rint(made), 0, 255).astype(np.uint8)
+
+
+def _laid(view: View, baseline: Any) -> np.ndarray:
+    """A picture of the view's size or the original's, as planes."""
+    given = read(baseline, channels=None if view.bands is None else view.planes.shape[-1])
+    many = view.bands is not None and given.data is not None
+    made = to_uint8(np.moveaxis(given.data, 0, -1)) if many else given.pixels
+    if made.shape[:2] != view.shape and made.shape[:2] == view.source.pixels.shape[:2]:
+        made = np.stack([view.sample(made[..., plane]) for plane in range(made.shape[-1])], axis=-1)
+    return made
+
+
+def _stretched(view: View, baseline: Any) -> np.ndarray:
+    """A picture like the original, prepared as it was and with its colours stretched as the view's are."""
+    source = view.source
+    count = 3 if source.bands is None or source.data is None else len(source.data)
+    given = read(baseline, channels=None if source.bands is None else count)
+    found = given.pixels.shape[-1] if given.bands is None or given.data is None else len(given.data)
+    if (given.size, found) != (source.size, count):
+        raise InputError(
+            f"The baseline has shape {(*given.pixels.shape[:2], found)}. It goes through the same preprocessing as the "
+            f"picture, and must be as large, before it: {(*source.pixels.shape[:2], count)}."
+        )
+    try:
+        return view.stretch(given)
+    except InputError as error:
+        raise InputError(
+            f"This picture cannot be the baseline. {error} Let the picture itself say how a "
+            'switched-off region looks: baseline="mean" or baseline="blur"'
+        ) from error
 
 
 def name_of(baseline: Any) -> str:

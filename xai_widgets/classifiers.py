@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 USUAL_SIZES = (224, 299, 384, 256, 192, 128, 96, 64, 32, 28)
 """Sides of square pictures that are tried to say which one a model takes that has refused another."""
 
+_RESHAPES = ("View", "Reshape", "Squeeze", "Unsqueeze", "Select", "Slice", "Clone", "ToCopy", "Alias", "Flatten")
+_LINEAR = ("Addmm", "Mm", "Bmm", "Linear", "Convolution")
+"""How autograd calls what only changes an answer's shape, and what a linear layer comes to."""
+
 
 class Classifier:
     """A model behind one interface.
@@ -51,13 +55,15 @@ class Classifier:
         if device is not None:
             try:
                 self.device = torch.empty(0, device=device).device
+                if self.device.type == "meta":
+                    raise RuntimeError("nothing can be computed there")
             except (RuntimeError, AssertionError, TypeError) as error:
                 raise ArgumentError(f"device={device!r} cannot be used here: {_first_line(error)}") from error
         if own is not None and own.device != self.device:
             model = copy.deepcopy(model).to(self.device)
         self.model = model
         self.guarded = self.declared.holds or model
-        """What the guard watches: the model, or the module behind a function."""
+        """What the guard watches: the model, or the modules behind a function."""
         self.name = self.declared.name
         self.opaque = self.declared.opaque
         """Why one cannot look inside, in half a sentence; empty where one can."""
@@ -71,12 +77,17 @@ class Classifier:
         """What the answers are, a key of `outputs.KINDS`."""
         self.habits: Habits | None = None
         """What it does, beyond answering, when it is asked without gradients."""
+        self.gradient_habits: Habits | None = None
+        """The same where gradients are on, where a model may do more."""
+        self.preprocess_draws: bool | None = None
+        """Whether the user's preprocessing draws random numbers; None before the first picture."""
         self.memory_format = torch.contiguous_format
         """How batches are laid out in memory."""
         self.example: Tensor | None = None
         """The input (C, h, w) it was probed with: what methods look at to find out how the model is built."""
         self.warnings: tuple[str, ...] = ()
         self._no_gradient: str | None = None
+        self._colours: bool | None = None
         self._canonical: Canonical | MethodError | None = None
         self.seconds = math.inf
         """The least that one picture has cost in `answers` so far; the first calls warm up and cost more."""
@@ -88,13 +99,31 @@ class Classifier:
 
     @property
     def channels(self) -> int | None:
-        """Channels of the pictures it takes, as its first layer tells; None where it does not."""
+        """Channels of the pictures it takes, as it declares or its first layer tells; None where neither does.
+
+        A first convolution of 12 or 48 channels may follow something that folds pixels into channels, so for such
+        numbers the model is asked whether it takes colours.
+        """
+        if self.is_module and self.declared.channels not in (None, 1, 3):
+            if self._colours is None:
+                self._colours = self._takes(3) and not self._takes(self.declared.channels)
+            return 3 if self._colours else self.declared.channels
         if self.declared.channels is None and self.is_module:
             first = next((module for module in self.model.modules() if list(module.parameters(recurse=False))), None)
             size = first.in_features if isinstance(first, nn.Linear) else 0
             if size % 3 and math.isqrt(size) ** 2 == size:
                 return 1  # a perceptron on square grey pictures; no colour picture has so many values
         return self.declared.channels
+
+    def _takes(self, channels: int) -> bool:
+        """Whether it answers about a black picture with so many channels."""
+        height, width = self.declared.size or (self.declared.best_size or 224,) * 2
+        try:
+            with guard(self.guarded), torch.no_grad():
+                self._call(torch.zeros(1, channels, height, width, device=self.device, dtype=self.dtype))
+        except (ModelError, torch.OutOfMemoryError):
+            return False
+        return True
 
     def tensor(self, inputs: np.ndarray | Tensor) -> Tensor:
         """Model input on the model's device and in its precision."""
@@ -120,17 +149,25 @@ class Classifier:
             If it cannot be asked; with the size that it takes, if that is the trouble.
         """
         self.example = inputs
-        with guard(self.guarded) as found, torch.no_grad():
+        with guard(self.guarded, self.habits) as found, torch.no_grad():
             try:
                 alone = self._ask(inputs[None])
             except ModelError as error:
                 raise self._with_size(error, inputs) from error.__cause__
-        self.habits = found[0]
+        self.habits = self.habits or found[0]
         self._probe_batch(inputs, alone)
         answers = [alone]
         if bool(((alone >= 0) & (alone <= 1)).all()) or _undecided(finish(alone, "logits", "probability")):
             answers += self._strange_answers(inputs)
         self.kind = kind_of(torch.cat(answers), self.activation)
+        doubtful = self.kind in ("single probability", "multi-label probabilities") and self.activation is None
+        if doubtful and self._ends_linear(inputs):
+            self.kind = "single logit" if self.kind == "single probability" else "logits"
+        elif doubtful and len(answers) < 8:
+            self._warn(
+                f"The model's answers lie within 0–1 for the {len(answers)} pictures that it took, so they are read as "
+                'probabilities. If they are logits pass activation="sigmoid".'
+            )
         everything = finish(torch.cat(answers), self.kind, "probability")
         if self.kind in ("logits", "probabilities") and len(answers) > 1 and _undecided(everything):
             top = float(everything[0].max())
@@ -145,16 +182,8 @@ class Classifier:
 
     def _probe_batch(self, inputs: Tensor, alone: Tensor) -> None:
         """Whether it says the same when it is asked again, also beside another picture, and takes two at all."""
-        tolerance = (2e-2 if self.dtype in (torch.float16, torch.bfloat16) else 1e-4) * (1 + float(alone.abs().max()))
-        if self.habits.draws:
-            with guard(self.guarded), torch.no_grad():  # in one guard, which puts random state back only at its end
-                gap = float((self._ask(inputs[None]) - self._ask(inputs[None])).abs().max())
-            if gap > tolerance:
-                self._warn(
-                    f"Asked twice about the same picture, the model's answers differ by up to {gap:.2g} in evaluation "
-                    "mode, so a map holds that noise. Look for dropout that stays on, or random numbers in forward()."
-                )
-                return
+        if (self.habits.draws or self.habits.attributes) and self._is_noisy(inputs, alone):
+            return
         if self.batch is not None:
             return
         try:
@@ -163,12 +192,28 @@ class Classifier:
             self.batch = 1
             return
         gap = float((together - alone).abs().max())
-        if gap > tolerance:
+        if gap > self._tolerance(alone) and not self._is_noisy(inputs, alone):
             self.batch = 1
             self._warn(
                 f"Asked together with another picture, the model answers differently, by up to {gap:.2g}: it mixes the "
                 "pictures of a batch. So every picture is asked alone, which is slower."
             )
+
+    def _is_noisy(self, inputs: Tensor, alone: Tensor) -> bool:
+        """Whether its answers to the same picture differ; then it is said."""
+        with guard(self.guarded, self.habits), torch.no_grad():
+            # Twice in one guard, which puts random state back only at its end.
+            gap = float((self._ask(inputs[None]) - self._ask(inputs[None])).abs().max())
+        if gap > self._tolerance(alone):
+            self._warn(
+                f"Asked twice about the same picture, the model's answers differ by up to {gap:.2g} in evaluation "
+                "mode, so a map holds that noise. Look for dropout that stays on, or random numbers in forward()."
+            )
+        return gap > self._tolerance(alone)
+
+    def _tolerance(self, answer: Tensor) -> float:
+        """How far two answers to one picture may differ by rounding."""
+        return (2e-2 if self.dtype in (torch.float16, torch.bfloat16) else 1e-4) * (1 + float(answer.abs().max()))
 
     def _warn(self, words: str) -> None:
         self.warnings = (*self.warnings, words)
@@ -176,14 +221,27 @@ class Classifier:
     def _strange_answers(self, inputs: Tensor) -> list[Tensor]:
         """Answers to pictures unlike any it was made for; a logit gives itself away there, a probability does not."""
         noise = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0)).to(inputs)
-        strange = torch.stack([0 * inputs, inputs.flip(-2), -10 * inputs, 10 * inputs, 3 * noise, -30 * noise])
+        low, high = float(inputs.min()), float(inputs.max())
+        strange = [0 * inputs, inputs.flip(-2), -10 * inputs, 10 * inputs, 3 * noise, -30 * noise]
+        # A model may refuse what is out of range; these are within.
+        strange += [low + 0 * inputs, high + 0 * inputs, noise.clamp(low, high)]
         answers = []
         for picture in strange:
             try:
                 answers.append(self._quietly(picture[None]))
-            except ModelError:  # it may refuse what is out of range
+            except ModelError:
                 continue
         return answers
+
+    def _ends_linear(self, inputs: Tensor) -> bool:
+        """Whether the last thing it does is a linear layer; what that returns is no probability, whatever its size."""
+        if self.opaque:
+            return False
+        with self.differentiable(inputs) as (leaf, _):
+            step = self._ask(leaf[None]).grad_fn
+            while step is not None and step.name().startswith(_RESHAPES) and step.next_functions:
+                step = step.next_functions[0][0]
+            return step is not None and step.name().startswith(_LINEAR)
 
     def _quietly(self, batch: Tensor) -> Tensor:
         with guard(self.guarded, self.habits), torch.no_grad():
@@ -281,10 +339,10 @@ class Classifier:
         """
         if self.opaque:
             raise ModelError(f"{self.name} {self.opaque}; gradients need a torch module that can be followed.")
-        # Everything is watched, not only known habits: a model may do more where gradients are on.
-        with guard(self.guarded), torch.inference_mode(False), torch.enable_grad():
+        with guard(self.guarded, self.gradient_habits) as found, torch.inference_mode(False), torch.enable_grad():
             leaf = inputs.detach().clone().requires_grad_()
             yield leaf, lambda batch, space: finish(self._ask(batch), self.kind, space)
+        self.gradient_habits = self.gradient_habits or found[0]
 
     def gradient(self, score: Tensor, at: Tensor, name: str) -> Tensor:
         """``∂ score / ∂ at`` for a score made inside `differentiable`; `name` is how an error calls `at`.

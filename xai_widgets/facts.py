@@ -80,5 +80,5 @@ def _off(explanation: Explanation) -> Iterator[Fact]:
         word.removeprefix("its own "),
         "What a switched-off region looks like",
         f"It is replaced: {word}. The model still sees that, so the answer can depend on this choice.",
-        'Choose another with explain(…, baseline="blur"), "grey" or "black".',
+        'Choose another with explain(…, baseline="…"): "mean", "blur", "grey", "black", "noise" or a picture.',
     )

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xai_widgets.keepsakes import keep
+
 LOCK = threading.RLock()
 """Held while a model runs: cells, comm handlers and the worker are different threads of one kernel."""
 
@@ -34,21 +36,20 @@ class Habits:
     draws : bool
         It draws random numbers even in evaluation mode.
     attributes : tuple of (Module, str)
-        Attributes that it sets, such as ``self.attention = …``, or lists and dicts that it fills.
-    buffers : tuple of (Module, str)
-        Buffers that it writes into.
+        Attributes that it sets, such as ``self.attention = …``, or whose contents it changes, buffers included: see
+        `keepsakes`.
     """
 
     draws: bool = False
     attributes: tuple[Place, ...] = ()
-    buffers: tuple[Place, ...] = ()
 
 
 @contextmanager
 def guard(model: Any, habits: Habits | None = None) -> Iterator[list[Habits]]:
     """Run a model in evaluation mode and leave no trace, whatever happens inside, a KeyboardInterrupt included.
 
-    Put back are each module's mode, attributes and buffers, what ``module.compile()`` made, and random state.
+    `model` may also be a tuple of modules: those that a function holds. Put back are each module's mode, attributes and
+    buffers, what ``module.compile()`` made, and random state.
     Without `habits` everything is watched, and the list that the block receives holds them once it has ended. With
     them only those are put back: a cell may work on the model while the worker asks it, and what the cell changes
     must not be rewound; the same goes for random state, which belongs to all threads.
@@ -56,17 +57,16 @@ def guard(model: Any, habits: Habits | None = None) -> Iterator[list[Habits]]:
     ``training`` is set on each module directly, because ``model.eval()`` may be overridden to do more than that.
     """
     with LOCK:
-        modules = list(dict.fromkeys(model.modules())) if isinstance(model, nn.Module) else []
+        modules = _modules(model)
         training = [module for module in modules if module.training]
         # What `module.compile()` made would run without hooks.
         compiled = [(m, vars(m)["_compiled_call_impl"]) for m in modules if vars(m).get("_compiled_call_impl")]
         states = random_states(modules) if habits is None or habits.draws else None
-        attributes = [_Attribute(*place) for place in (_watched(modules) if habits is None else habits.attributes)]
-        buffers = [_Buffer(*place) for place in (_buffers(modules) if habits is None else habits.buffers)]
+        attributes = [_remember(*place) for place in (_watched(modules) if habits is None else habits.attributes)]
         found: list[Habits] = []
         try:
             for module in training:
-                module.training = False
+                _set_training(module, False)
             for module, _ in compiled:
                 vars(module)["_compiled_call_impl"] = None
             yield found
@@ -74,27 +74,40 @@ def guard(model: Any, habits: Habits | None = None) -> Iterator[list[Habits]]:
             for module, implementation in compiled:
                 vars(module)["_compiled_call_impl"] = implementation
             for module in training:
-                module.training = True
+                _set_training(module, True)
             if habits is None:
-                known = {(id(each.module), each.name) for each in attributes}
-                new = [place for place in _watched(modules) if (id(place[0]), place[1]) not in known]
+                known = {each.place for each in attributes}
+                new = [place for place in _watched(modules) if place not in known]
                 attributes += [_Attribute(*place, there=False) for place in new]
-            written = tuple(each.place for each in buffers if each.restore())
             changed = tuple(each.place for each in attributes if each.restore())
             drawn = states is not None and not same_states(states, random_states(modules))
             if drawn:
                 _put_back(states)
-            found.append(Habits(drawn, changed, written))
+            found.append(Habits(drawn, changed))
 
 
 def _watched(modules: Iterable[nn.Module]) -> list[Place]:
-    return [(m, name) for m in modules if not _scripted(m) for name in vars(m) if name not in _OF_TORCH]
+    """Everything that a forward pass might change."""
+    places = [(m, name) for m in modules if not _scripted(m) for name in vars(m) if name not in _OF_TORCH]
+    return places + [(module, "_buffers") for module in modules if _scripted(module)]
 
 
-def _buffers(modules: Iterable[nn.Module]) -> list[Place]:
-    return [
-        (m, name) for m in modules if not _scripted(m) for name, held in vars(m)["_buffers"].items() if held is not None
-    ]
+def _remember(module: nn.Module, name: str) -> _Attribute:
+    return _ScriptedBuffers(module) if _scripted(module) else _Attribute(module, name)
+
+
+def _modules(model: Any) -> list[nn.Module]:
+    """All modules of a module, or of several in a tuple, each once."""
+    roots = model if isinstance(model, tuple) else (model,)
+    return list(dict.fromkeys(m for root in roots if isinstance(root, nn.Module) for m in root.modules()))
+
+
+def _set_training(module: nn.Module, training: bool) -> None:
+    """Set it past any ``__setattr__`` of the module's own."""
+    if _scripted(module):
+        module.training = training
+    else:
+        vars(module)["training"] = training
 
 
 def _scripted(module: nn.Module) -> bool:
@@ -103,67 +116,34 @@ def _scripted(module: nn.Module) -> bool:
 
 
 class _Attribute:
-    """A module's attribute as it was; of a list, dict or set also what it held."""
+    """A module's attribute as it was, and what it held."""
 
     def __init__(self, module: nn.Module, name: str, there: bool | None = None) -> None:
-        self.module, self.name = module, name
-        self.there = name in vars(module) if there is None else there  # a model may make it as it answers
-        self.value = vars(module).get(name)
-        self.items = self._copy(self.value)
-
-    @property
-    def place(self) -> Place:
-        return self.module, self.name
-
-    @staticmethod
-    def _copy(value: Any) -> Any:
-        return value.copy() if type(value) in (list, dict, set) else None
+        self.place = module, name
+        self._there = name in vars(module) if there is None else there  # a model may make it as it answers
+        self._value = vars(module).get(name)
+        self._held = keep(self._value)
 
     def restore(self) -> bool:
         """Put it back; whether that was needed."""
-        if not self.there:
-            return vars(self.module).pop(self.name, self) is not self
-        changed = vars(self.module).get(self.name, self) is not self.value
+        module, name = self.place
+        if not self._there:
+            return vars(module).pop(name, self) is not self
+        changed = vars(module).get(name, self) is not self._value
         if changed:
-            vars(self.module)[self.name] = self.value
-        if self.items is not None and not _same_items(self.value, self.items):
-            self.value.clear()
-            (self.value.extend if type(self.value) is list else self.value.update)(self.items)
-            changed = True
-        return changed
+            vars(module)[name] = self._value
+        return bool(self._held and self._held()) or changed
 
 
-def _same_items(now: Any, before: Any) -> bool:
-    """Whether two lists, dicts or sets hold the very same things; comparing tensors with == would give a tensor."""
-    if len(now) != len(before):
-        return False
-    if isinstance(now, dict):
-        return all(key in now and now[key] is value for key, value in before.items())
-    return all(a is b for a, b in zip(now, before, strict=True))
+class _ScriptedBuffers(_Attribute):
+    """The buffers of a module in TorchScript; Python sees copies of their names, but the tensors themselves."""
 
-
-class _Buffer:
-    """A buffer as it was, its numbers included."""
-
-    def __init__(self, module: nn.Module, name: str) -> None:
-        self.module, self.name = module, name
-        self.tensor = vars(module)["_buffers"].get(name)
-        self.copy = None if self.tensor is None or self.tensor.is_meta else self.tensor.detach().clone()
-
-    @property
-    def place(self) -> Place:
-        return self.module, self.name
+    def __init__(self, module: nn.Module) -> None:
+        self.place = module, "_buffers"
+        self._held = keep(dict(module.named_buffers(recurse=False)))
 
     def restore(self) -> bool:
-        """Put it back; whether that was needed."""
-        owner = vars(self.module)["_buffers"]
-        replaced = owner.get(self.name) is not self.tensor
-        owner[self.name] = self.tensor
-        if self.copy is None or torch.equal(self.tensor.detach(), self.copy):
-            return replaced
-        with torch.no_grad(), torch.inference_mode(self.tensor.is_inference()):
-            self.tensor.copy_(self.copy)
-        return True
+        return self._held()
 
 
 RandomStates = tuple[Any, Any, Any, list[tuple[torch.device, Tensor]]]
@@ -192,14 +172,16 @@ def _put_back(states: RandomStates) -> None:
 
 
 @contextmanager
-def same_randomness() -> Iterator[None]:
-    """Put random state back after code of other libraries; some draw from it while they are imported."""
+def same_randomness() -> Iterator[list[bool]]:
+    """Put random state back after code of others; the list that the block receives holds whether it was moved."""
     with LOCK:
-        states = random_states(())
+        states, moved = random_states(()), []
         try:
-            yield
+            yield moved
         finally:
-            _put_back(states)
+            moved.append(not same_states(states, random_states(())))
+            if moved[0]:
+                _put_back(states)
 
 
 @contextmanager

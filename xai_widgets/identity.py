@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_widgets.guard import LOCK
+from xai_widgets.holding import held_modules
 
 _fingerprints: weakref.WeakKeyDictionary[nn.Module, tuple[tuple, str]] = weakref.WeakKeyDictionary()
 
@@ -56,8 +57,7 @@ def _description(model: Any) -> bytes:
         except Exception:  # noqa: BLE001 - an object may refuse in any way
             code = None
     name = getattr(inner, "__qualname__", type(inner).__qualname__)
-    owner = getattr(inner, "__self__", None)
-    held = fingerprint(owner) if isinstance(owner, nn.Module) else ""
+    held = " ".join(map(fingerprint, held_modules(model)))
     # Of the constants only numbers and text: others print with their address.
     plain = code and [value for value in code.co_consts if isinstance(value, (int, float, str, bytes))]
     return f"callable {name} {code and (code.co_code, code.co_names)} {plain} {held}".encode()

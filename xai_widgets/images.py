@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -24,6 +24,15 @@ USUAL_CHANNELS = (1, 3, 4)
 
 _BLOCK = 1 << 20
 """Values handled at once, so that a picture of many megapixels needs no second copy of itself in floats."""
+
+_UNCLEAR = 8.0
+"""Floats above 1 and up to this are 0–1 with overshoot, or normalised, or 0–255 and very dark: nothing tells which."""
+
+_OVERSHOOT = 0.1
+"""How far beyond black and white, as a share of what is between, sharp resizing goes; that much is clipped."""
+
+_NOISE = 1e-6
+"""The same of rounding, which is not worth a word."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,29 @@ class Picture:
         return self.pixels.shape[1], self.pixels.shape[0]
 
 
+class _Span(NamedTuple):
+    """The lowest and the highest value of all the pictures whose range is one, and whose they are in words."""
+
+    low: float
+    high: float
+    whose: str = "The picture"
+    loose: bool = False
+    """Whether they are a list, so that they may come from different places."""
+
+    @property
+    def unit(self) -> bool:
+        """Whether they look like 0–1, with some overshoot."""
+        return self.low >= -_OVERSHOOT and self.high <= 1 + _OVERSHOOT
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A picture of a batch, and what is needed to take its values as those of the others are taken."""
+
+    image: Any
+    span: _Span
+
+
 def read(
     image: Any,
     *,
@@ -85,9 +117,12 @@ def read(
         Needed only where the shape can be read in two ways.
     value_range : (float, float), optional
         The values of black and white. Default: 0–255 for uint8, 0–65535 for uint16, 0–1 for floats that stay within
-        it, 0–255 for floats and other whole numbers that stay within that.
+        it, 0–255 for other whole numbers that stay within that, and for floats that do and go beyond 8. Floats that go
+        a little beyond 0–1, as after sharp resizing, are clipped, with a note; what lies between is asked about. The
+        pictures of a batch are taken alike.
     mean, std : sequence of float, optional
-        Undo ``(x - mean) / std`` of an array that is already normalised, that is, one with negative values.
+        Undo ``(x - mean) / std`` of an array that is already normalised: one with negative values, or with floats up
+        to 8, from which that makes 0–1.
     channels : int, optional
         How many channels the model takes, if that is known. It settles which axis holds them. An array with so many
         channels that are neither 1 nor 3, or with more than four, is a multi-band picture.
@@ -99,6 +134,9 @@ def read(
     InputError
         What was seen, why it cannot be a picture, and what to pass.
     """
+    span = None
+    if isinstance(image, _Member):
+        image, span = image.image, image.span
     if image is None:
         raise InputError("There is no image. Pass a path, a PIL image, an array or a tensor: xw.explain(model, image)")
     if isinstance(image, (str, os.PathLike)):
@@ -130,7 +168,8 @@ def read(
             f"A {what} is no picture. Pass a path, a PIL image, an array of shape (H, W, 3) or a "
             "tensor of shape (3, H, W)."
         )
-    return _from_array(_channels_last(array, layout, channels), value_range, mean, std, channels, bands)
+    array = _channels_last(array, layout, channels)
+    return _from_array(array, value_range, mean, std, channels, bands, span=span)
 
 
 def split(image: Any, *, layout: str | None = None, channels: int | None = None) -> list[Any] | None:
@@ -148,7 +187,8 @@ def split(image: Any, *, layout: str | None = None, channels: int | None = None)
     -------
     list or None
         The pictures, each of which `read` takes with the same `channels`, and with `layout` without its N. None if
-        it is one picture and no list.
+        it is one picture and no list. Arrays among them bring along what the values of all span together, so that
+        `read` takes a dark one as it takes the others.
 
     Raises
     ------
@@ -167,14 +207,14 @@ def split(image: Any, *, layout: str | None = None, channels: int | None = None)
                 f"Number {wrong} of the {len(image)} images is a {type(image[wrong]).__name__}, which is no picture. "
                 "Of a batch with labels pass the pictures alone: image=batch[0]"
             )
-        return list(image)
+        return _together(image, loose=True)
     shape = _shape(image)
     if len(shape) != 4:
         return None
     _layout(shape, layout, channels)
     if shape[0] == 0:
         raise InputError(f"The batch of shape {shape} is empty; there is no picture in it.")
-    return None if shape[0] == 1 else [image[i] for i in range(shape[0])]
+    return None if shape[0] == 1 else _together([image[i] for i in range(shape[0])], loose=False)
 
 
 def to_numpy(data: Any) -> np.ndarray:
@@ -293,6 +333,7 @@ def _from_array(
     channels: int | None,
     bands: Sequence[int] | None,
     notes: Sequence[str] = (),
+    span: _Span | None = None,
 ) -> Picture:
     """A picture of an array (H, W, C) of numbers."""
     height, width, count = array.shape
@@ -307,7 +348,7 @@ def _from_array(
         raise InputError(
             f"bands={bands!r} says what to show of a multi-band picture; this one has {count} channels. Leave it out."
         )
-    values, more = _levels(array, value_range, mean, std, many)
+    values, more = _levels(array, value_range, mean, std, many, span)
     notes = [*notes, *more]
     if many:
         shown = _bands(bands, count)
@@ -358,6 +399,34 @@ def _shape(item: Any) -> tuple[int, ...]:
         return tuple(int(side) for side in getattr(item, "shape", ()))
     except (TypeError, ValueError):  # a class has the attribute too, and a graph's tensor knows no numbers
         return ()
+
+
+def _together(images: Sequence[Any], *, loose: bool) -> list[Any]:
+    """The pictures of a batch; an array whose range has to be guessed knows what it and the like span together."""
+    if len(images) == 1:
+        return list(images)
+    ends = [_ends(image) for image in images]
+    spans: dict[str, _Span] = {}
+    for kind, low, high in filter(None, ends):
+        known = spans.get(kind, _Span(low, high))
+        whose = f"The batch of {len(images)} pictures"
+        spans[kind] = _Span(min(low, known.low), max(high, known.high), whose, loose)
+    return [image if own is None else _Member(image, spans[own[0]]) for image, own in zip(images, ends, strict=True)]
+
+
+def _ends(image: Any) -> tuple[str, float, float] | None:
+    """Kind, lowest and highest value of an array whose type does not tell its range; None of anything else."""
+    if isinstance(image, (str, os.PathLike, Image.Image)):
+        return None
+    try:
+        array = to_numpy(image)
+    except (TypeError, ValueError, RuntimeError):
+        return None  # `read` says why
+    if array.dtype.kind not in "uif" or array.dtype in (np.uint8, np.uint16) or array.size == 0:
+        return None
+    low, high = float(array.min()), float(array.max())
+    kind = "floats" if array.dtype.kind == "f" else array.dtype.name
+    return (kind, low, high) if math.isfinite(low) and math.isfinite(high) else None
 
 
 # ---- layouts -------------------------------------------------------------------------------------------------------
@@ -440,6 +509,7 @@ def _levels(
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
     many: bool,
+    span: _Span | None,
 ) -> tuple[np.ndarray, list[str]]:
     """Any numbers (H, W, C) as uint8 where that says it all, else as float32 with black 0 and white 1; and notes."""
     if array.dtype == np.uint8 and value_range is None:
@@ -452,23 +522,14 @@ def _levels(
     if not np.isfinite(lows).all() or not np.isfinite(highs).all():
         _refuse_nan(array)
     low, high = lows.min(), highs.max()
-    if low < 0 and value_range is None and mean is not None and std is not None:
-        try:
-            scale, shift = (np.broadcast_to(np.asarray(v, float), lows.shape) for v in (std, mean))
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"mean={mean!r} and std={std!r} must hold a number for each of {array.shape[-1]} channels ({error})."
-            ) from error
-        low, high = (lows * scale + shift).min(), (highs * scale + shift).max()
-        if not (low >= -0.02 and high <= 1.02):
-            raise InputError(
-                f"Undoing mean={mean}, std={std} gives values from {low:.3g} to {high:.3g}, outside 0 to 1. "
-                "Check mean and std, or pass the picture before normalisation."
-            )
-        return _scaled(array, scale, shift), ["normalisation undone with the given mean and std"]
     notes = []
     if value_range is None:
-        value_range, note = _guess_range(array.dtype, low, high, many)
+        span = span or _Span(low, high)
+        _refuse_mixture(array, _Span(low, high), span)
+        undone = _undoing(lows, highs, span, array.dtype, mean, std)
+        if undone is not None:
+            return _scaled(array, *undone), ["normalisation undone with the given mean and std"]
+        value_range, note = _guess_range(array.dtype, span, many)
         notes.append(note)
     try:
         black, white = map(float, value_range)
@@ -476,16 +537,57 @@ def _levels(
         black = white = math.nan
     if not (white > black and math.isfinite(white - black)):
         raise InputError(f"value_range={value_range!r} must be two numbers, (black, white), with black < white.")
-    tolerance = (white - black) / 255
-    if low < black - tolerance or high > white + tolerance:
-        if not many:
-            raise InputError(
-                f"Values from {low:.4g} to {high:.4g} do not fit value_range=({black:g}, {white:g}). "
-                f"Pass the true range: value_range=({low:.4g}, {high:.4g})"
-            )
+    beyond = max(black - low, high - white) / (white - black)
+    if beyond > _NOISE and many:
         # What is measured has no white: a cloud reflects more than 1, and the model was trained on such values.
         notes.append(f"values from {low:.4g} to {high:.4g} go beyond the range given, and are shown cut off at it")
+    elif beyond > _OVERSHOOT:
+        raise InputError(
+            f"Values from {low:.4g} to {high:.4g} do not fit value_range=({black:g}, {white:g}). "
+            f"Pass the true range: value_range=({low:.4g}, {high:.4g})"
+        )
+    elif beyond > _NOISE:
+        array = np.clip(array, black, white)
+        notes.append(f"values from {low:.4g} to {high:.4g} clipped to {black:g}–{white:g}")
     return _scaled(array, 1 / (white - black), -black / (white - black)), notes
+
+
+def _undoing(
+    lows: np.ndarray,
+    highs: np.ndarray,
+    span: _Span,
+    dtype: np.dtype,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """What to multiply with and to add where mean and std are to be undone; None where they are for the model only."""
+    if mean is None or std is None:
+        return None
+    positive = span.low >= -_NOISE
+    if positive and (dtype.kind != "f" or not 1 + _NOISE < span.high <= _UNCLEAR):
+        return None
+    try:
+        scale, shift = (np.broadcast_to(np.asarray(v, float), lows.shape) for v in (std, mean))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"mean={mean!r} and std={std!r} must hold a number for each of {len(lows)} channels ({error})."
+        ) from error
+    low, high = (lows * scale + shift).min(), (highs * scale + shift).max()
+    fits = low >= -0.02 and high <= 1.02
+    if fits and not span.unit:
+        return scale, shift
+    if fits and (low, high) != (lows.min(), highs.max()):  # where undoing changes nothing there is no doubt
+        raise InputError(
+            f"{span.whose} holds values from {span.low:.3g} to {span.high:.3g}, which may be 0–1 with some overshoot, "
+            f"or normalised with mean={mean}, std={std}. Say that it is 0–1: value_range=(0, 1), or pass the picture "
+            "before normalisation."
+        )
+    if positive or span.unit:
+        return None
+    raise InputError(
+        f"Undoing mean={mean}, std={std} gives values from {low:.3g} to {high:.3g}, outside 0 to 1. "
+        "Check mean and std, or pass the picture before normalisation."
+    )
 
 
 def _scaled(array: np.ndarray, scale: Any, shift: Any) -> np.ndarray:
@@ -544,23 +646,43 @@ def _refuse_nan(array: np.ndarray) -> None:
     )
 
 
-def _guess_range(dtype: np.dtype, low: float, high: float, many: bool) -> tuple[tuple[float, float], str]:
+def _refuse_mixture(array: np.ndarray, own: _Span, span: _Span) -> None:
+    """Refuse a picture of 0–1 in a list of others that are not; whole numbers are those of a dark one of 0–255."""
+    if not (span.loose and own.unit and not span.unit) or array.dtype.kind != "f":
+        return
+    if any((array[rows] % 1).any() for rows in _blocks(array)):
+        raise InputError(
+            f"This picture holds values from {own.low:.3g} to {own.high:.3g}, the list together from {span.low:.3g} to "
+            f"{span.high:.3g}, and a list is read with one range. Bring all of them to 0–1 first, or if this one is "
+            "only dark say what is black and white in all of them: value_range=(0, 255)"
+        )
+
+
+def _guess_range(dtype: np.dtype, span: _Span, many: bool) -> tuple[tuple[float, float], str]:
     if dtype == np.uint16 and many:
         raise InputError(
-            f"The picture holds 16-bit bands with values up to {high:,.0f}; what is white? Say it as in training: "
+            f"The picture holds 16-bit bands with values up to {span.high:,.0f}; what is white? Say it as in training: "
             "value_range=(0, 10000) for reflectances of Sentinel-2, value_range=(0, 65535) for the full range."
         )
     if dtype == np.uint16:
         return (0.0, 65535.0), "16 bits, 65,535 taken as white"
+    whose, (low, high) = span.whose, span[:2]
+    floats = dtype.kind == "f"
+    if floats and span.unit:
+        return (0.0, 1.0), f"{dtype.name} values taken as 0–1"
     if low < 0:
         raise InputError(
-            f"The picture holds values from {low:.3g} to {high:.3g}: it seems to be normalised already. Pass mean= and "
+            f"{whose} holds values from {low:.3g} to {high:.3g}: it seems to be normalised already. Pass mean= and "
             "std= so that this can be undone, or value_range=(black, white), or the picture before normalisation."
         )
-    if dtype.kind == "f" and high <= 1.0 + 1e-6:
-        return (0.0, 1.0), f"{dtype.name} values taken as 0–1"
+    if floats and high <= _UNCLEAR:
+        raise InputError(
+            f"{whose} holds {dtype.name} values from {low:.3g} to {high:.3g}: too high for 0–1, and almost black as "
+            f"0–255. Say which it is: value_range=(0, 255), value_range=(0, {high:.4g}), image=image.clip(0, 1) if it "
+            "only overshoots, or the mean= and std= with which it was normalised."
+        )
     if high <= 255:
         return (0.0, 255.0), f"{dtype.name} values taken as 0–255"
     raise InputError(
-        f"The picture holds {dtype.name} values up to {high:.4g}; what is white? Pass value_range=(0, {high:.4g})"
+        f"{whose} holds {dtype.name} values up to {high:.4g}; what is white? Pass value_range=(0, {high:.4g})"
     )

@@ -105,6 +105,11 @@ class Runner:
         with self._changed:
             return any(job.key == key and not job.started for job in self._jobs)
 
+    def busy(self, key: Hashable) -> bool:
+        """Whether a request of this key runs or waits."""
+        with self._changed:
+            return any(job.key == key for job in self._jobs)
+
     def wait(self, keys: set[Hashable], timeout: float | None = None) -> bool:
         """Block until nothing runs or waits under these keys; False if the time ran out first."""
         if threading.current_thread() is self._thread:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from xai_widgets.classifiers import Classifier
     from xai_widgets.images import Picture
 
-LARGEST = 1024
+LARGEST = 512
 """Longer side, in pixels, of a picture that is used at its own size because nothing says another."""
 
 UNNORMALISED = (

@@ -13,9 +13,9 @@ import numpy as np
 
 from xai_widgets import __version__, baselines, images, registry, targets, views
 from xai_widgets.classifiers import Classifier
-from xai_widgets.errors import ArgumentError, MethodError
+from xai_widgets.errors import ArgumentError, MethodError, TargetError
 from xai_widgets.explanation import Explanation
-from xai_widgets.guard import guard
+from xai_widgets.guard import same_randomness
 from xai_widgets.identity import fingerprint
 from xai_widgets.layers import choose, get_layer, survey
 from xai_widgets.outputs import KINDS, SPACES
@@ -62,18 +62,28 @@ class Session:
             image, layout=layout, value_range=value_range, mean=mean, std=std, channels=channels, bands=bands
         )
         self.preparation = prepare(model, self.picture, preprocess=preprocess, mean=mean, std=std, size=size)
-        with guard(model.guarded):  # a random preprocessing must not move the user's random state
-            self.view = views.view(self.picture, self.preparation.preprocess)
+        self.view = self._look(model, self.preparation.preprocess)
         inputs = model.tensor(self.view.inputs)
         self.classifier = model.ready_for(inputs)
         fresh = self.classifier.example is None
         found = self.classifier.probe(inputs) if fresh else self.classifier.answers(inputs[None], "probability")[0]
         self.probabilities = found.astype(np.float32)
-        if class_names is None:
-            class_names = model.declared.class_names
-        self.class_names = targets.check_names(class_names, len(self.probabilities))
+        self.class_names, self._names_warning = _names(class_names, model, len(self.probabilities))
         self.baseline, self.space, self.seed, self.batch_size = baseline, space, int(seed), batch_size
         self._segmenter = segments, n_segments
+
+    def _look(self, classifier: Classifier, preprocess: Any) -> views.View:
+        """Run the preprocessing; one of the user's may draw random numbers, and must not move theirs.
+
+        Whether it does is found out with the first picture, in the cell that called: later pictures are opened by the
+        worker, and must not put back what cells draw meanwhile.
+        """
+        if isinstance(preprocess, views.Preprocess) or classifier.preprocess_draws is False:
+            return views.view(self.picture, preprocess)
+        with same_randomness() as moved:
+            view = views.view(self.picture, preprocess)
+        classifier.preprocess_draws = moved[0]
+        return view
 
     @cached_property
     def _cut(self) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -106,7 +116,8 @@ class Session:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader of any map of this picture should know."""
-        return (*self.classifier.warnings, *self.view.warnings, *self._cut[1], *self.preparation.warnings)
+        mine = (*self.classifier.warnings, *self.view.warnings, *self._cut[1], *self.preparation.warnings)
+        return (*mine, *self._names_warning)
 
     @property
     def n_segments(self) -> int:
@@ -247,7 +258,13 @@ class Step:
         warnings = [*estimate.warnings, *session.warnings]  # what the method says comes first
         if stopped:
             warnings.append(f"Stopped after {estimate.done:,} of {estimate.total:,}: this is the map found by then.")
-        if not estimate.warnings and float(np.ptp(values)) == 0:
+        empty = not np.any(values)
+        saturated = self._saturated()
+        if saturated and empty:
+            warnings = [saturated, *session.warnings]  # whatever else is said of an empty map is not the reason
+        elif saturated:
+            warnings.append(saturated)
+        elif not estimate.warnings and float(np.ptp(values)) == 0:
             warnings.append(f"The map is the same everywhere: {info.label} found nothing that matters here.")
         params = {name: _describe(value) for name, value in self._params.items()}
         return Explanation(
@@ -278,6 +295,19 @@ class Step:
             versions=dict(_versions()),
         )
 
+    def _saturated(self) -> str:
+        """That the gradient of a probability near 0 or 1 is as good as zero, where the method depends on it."""
+        classifier, index = self._session.classifier, self.target.index
+        if "probabilit" not in classifier.kind or self.info.needs == "answers" or index is None:
+            return ""
+        value = float(self._session.probabilities[index])
+        if 1e-6 < value < 1 - 1e-6:
+            return ""
+        return (
+            f"The model answers with probabilities, and at {value:.6g} their gradients vanish, whatever matters to it. "
+            'Have it return logits, before softmax or sigmoid, or only ask it: method="occlusion"'
+        )
+
 
 def _price(calls: int, seconds: float) -> str:
     """``"300 calls, 6 s"``; seconds are those of single calls measured once, so they are rounded boldly."""
@@ -291,6 +321,16 @@ def _versions() -> dict[str, str]:
     """Versions of everything that can change a map."""
     others = {name: version(name) for name in ("torch", "numpy", "scikit-image", "lime", "shap", "Pillow")}
     return {"xai-widgets": __version__, "python": platform.python_version(), **others}
+
+
+def _names(given: Any, classifier: Classifier, n_classes: int) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """The class names given, or those that the model declares; and a warning if the latter do not fit its answers."""
+    if given is not None:
+        return targets.check_names(given, n_classes), ()
+    try:
+        return targets.check_names(classifier.declared.class_names, n_classes), ()
+    except TargetError as error:
+        return None, (f"The class names that the model declares are left out: {error}",)
 
 
 def _validate_options(space: Any, seed: Any, batch_size: Any) -> None:

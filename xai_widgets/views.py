@@ -45,6 +45,9 @@ class View:
     warnings : tuple of str
     bands : tuple of int or None
         Which of the planes are looked at; None for an ordinary picture.
+    opaque : callable or None
+        The preprocessing, where its scaling cannot be undone: the planes are then stretched to be seen at all, and 0
+        and 255 are the least and the most of this picture, not black and white.
     """
 
     inputs: np.ndarray
@@ -56,6 +59,12 @@ class View:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     bands: tuple[int, ...] | None = None
+    opaque: Callable[[Any], Any] | None = None
+
+    @property
+    def stretched(self) -> bool:
+        """Whether what is black and white in the planes is not known."""
+        return self.opaque is not None
 
     @cached_property
     def image(self) -> np.ndarray:
@@ -79,6 +88,23 @@ class View:
         if len(self.scale) == 1:
             channels = channels.mean(0, keepdims=True)
         return self.offset[:, None, None] + self.scale[:, None, None] * channels
+
+    def stretch(self, picture: Picture) -> np.ndarray:
+        """Another picture through the same opaque preprocessing, as planes like this view's: uint8 (h, w, K)."""
+        assert self.opaque is not None
+        inputs = _first_call(picture, self.opaque)
+        if inputs.shape != self.inputs.shape:
+            raise InputError(
+                f"The preprocessing makes shape {inputs.shape} of the other picture and {self.inputs.shape} of this "
+                "one; they must be alike."
+            )
+        levels = (inputs - self.offset[:, None, None]) / self.scale[:, None, None]
+        if not (levels.min() >= -1 / 255 and levels.max() <= 1 + 1 / 255):  # NaN too
+            raise InputError(
+                f"Prepared for the model the other picture goes from {inputs.min():.3g} to {inputs.max():.3g}, in some "
+                f"channel beyond this one, which goes from {self.inputs.min():.3g} to {self.inputs.max():.3g}."
+            )
+        return _planes(levels, self.bands)[0]
 
     def sample(self, source_map: np.ndarray) -> np.ndarray:
         """Look up a map on the picture's grid, (H, W), at the view's pixel centres, nearest neighbour, as (h, w)."""
@@ -184,7 +210,8 @@ def view(picture: Picture, preprocess: Callable[[Any], Any]) -> View:
     picture : Picture
     preprocess : callable
         PIL image (or uint8 array (H, W, 3)) → array or tensor (C, h, w) or (1, C, h, w). Of a multi-band picture it
-        gets the float32 array (H, W, K) with values 0 to 1.
+        gets the float32 array (H, W, K) with values 0 to 1. Where it cannot handle the test pictures the view is an
+        opaque one, and says so.
 
     Raises
     ------
@@ -201,29 +228,46 @@ def view(picture: Picture, preprocess: Callable[[Any], Any]) -> View:
             "picture's own spread, and has the picture only one colour?"
         )
     if picture.bands is not None:
-        return _opaque_view(picture, inputs, "What the preprocessing does to the bands is not known")
-    width, height = size = picture.size
+        return _opaque_view(picture, preprocess, inputs, "What the preprocessing does to the bands is not known")
+    try:
+        return _probed_view(picture, preprocess, inputs)
+    except _UnprobedError as error:
+        return _opaque_view(picture, preprocess, inputs, str(error))
+
+
+class _UnprobedError(Exception):
+    """The test pictures do not tell what a preprocessing does, and why."""
+
+
+def _probed_view(picture: Picture, preprocess: Callable[[Any], Any], inputs: np.ndarray) -> View:
+    """A view of a preprocessing found out with test pictures; `inputs` is what it made of the real one."""
+    size = width, height = picture.size
+    whole = "The preprocessing depends on the picture as a whole"
 
     def probe(line: np.ndarray) -> np.ndarray:
         """What becomes of a picture whose rows, or columns, are all this line of grey levels."""
         grey = Image.fromarray(np.rint(line).astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
         # Per-picture standardisation divides a one-colour probe by zero; that makes the view an opaque one.
-        return np.nan_to_num(_call(preprocess, grey.convert("RGB")).astype(np.float64), posinf=0.0, neginf=0.0)
+        try:
+            made = _call(preprocess, grey.convert("RGB")).astype(np.float64)
+        except InputError as error:  # such as one that crops to what is not black
+            cause = type(error.__cause__ or error).__name__
+            raise _UnprobedError(f"The preprocessing fails on plain test pictures ({cause})") from error
+        if made.shape != inputs.shape:
+            raise _UnprobedError(whole)
+        return np.nan_to_num(made, posinf=0.0, neginf=0.0)
 
-    stretched = "The preprocessing depends on the picture as a whole"
     black, white = probe(np.zeros((1, 1))), probe(np.full((1, 1), 255.0))
-    if not black.shape == white.shape == inputs.shape:
-        return _opaque_view(picture, inputs, stretched)
     spread = white - black
     inside = np.abs(spread).min(0) > 1e-6  # elsewhere is padding: black and white pictures give the same there
     if inside.any():
         usual = np.median(spread[:, inside], axis=1)[:, None, None]
         inside &= (np.abs(spread - usual) <= 0.01 * np.abs(usual)).all(0)  # not where picture and padding blend
     if inside.mean() < 0.01:
-        return _opaque_view(picture, inputs, stretched)
+        raise _UnprobedError(whole)
     offset, scale = (np.median(x[:, inside], axis=1) for x in (black, spread))
     if np.abs(black[:, inside] - offset[:, None]).max() > 1e-3 * np.abs(scale).max():
-        return _opaque_view(picture, inputs, stretched)
+        raise _UnprobedError(whole)
 
     def seen(line: np.ndarray) -> np.ndarray:
         """Where on a scale from black to white each pixel of the output is, (h, w)."""
@@ -275,7 +319,7 @@ def _known_view(picture: Picture, preprocess: Preprocess) -> View:
     )
 
 
-def _opaque_view(picture: Picture, inputs: np.ndarray, why: str) -> View:
+def _opaque_view(picture: Picture, preprocess: Callable[[Any], Any], inputs: np.ndarray, why: str) -> View:
     """A view of a preprocessing whose scaling cannot be undone: its colours are stretched to be seen at all."""
     count = len(inputs)
     # Red, green and blue are stretched alike, to stay colours; bands may be of different units.
@@ -283,9 +327,8 @@ def _opaque_view(picture: Picture, inputs: np.ndarray, why: str) -> View:
     low, high = (np.broadcast_to(end(inputs, axis=axes), count).astype(np.float32) for end in (np.min, np.max))
     scale = np.maximum(high - low, 1e-12).astype(np.float32)
     planes, bands = _planes((inputs - low[:, None, None]) / scale[:, None, None], picture.bands)
-    return View(
-        inputs, planes, low, scale, None, picture, (), (f"{why}, so colours here are stretched, not true.",), bands
-    )
+    warning = f"{why}, so colours here are stretched, not true."
+    return View(inputs, planes, low, scale, None, picture, (), (warning,), bands, preprocess)
 
 
 def _planes(channels: np.ndarray, bands: tuple[int, ...] | None = None) -> tuple[np.ndarray, tuple[int, ...] | None]:

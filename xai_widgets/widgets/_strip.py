@@ -52,16 +52,18 @@ class Strip:
         """Have the worker make a picture ready and put it on show."""
         widget, before = self._widget, self._on_show
         if index == before:
+            self._settle()  # there and back again: what was asked for in between is no longer wanted
             return
-        RUNNER.cancel((id(widget), "explain"))
         widget.status = "running"
 
         def make_ready() -> None:
+            if widget.picked != index:
+                return
             try:
                 session = self._pictures[index]
             except XaiError:
                 if widget.picked == index:
-                    widget.picked, widget.status = before, "idle"  # what is marked is what is shown
+                    widget.picked = before  # what is marked is what is shown
                 raise
             if widget.status != "closed" and widget.picked == index:
                 self._on_show = index
@@ -72,6 +74,13 @@ class Strip:
             widget.picked = index
 
         widget.submit("open", steps(make_ready), again, "This picture could not be opened.", urgent=True)
+
+    def _settle(self) -> None:
+        """Say again what is true of the picture that stays on show."""
+        widget = self._widget
+        if widget.explanation is None or RUNNER.busy((id(widget), "explain")):
+            return
+        widget.status = "stopped" if widget.heat.get("partial") else "idle"
 
     def close(self) -> None:
         """Stop looking."""
