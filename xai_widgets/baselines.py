@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from xai_widgets.errors import InputError, nearest
-from xai_widgets.images import read, to_uint8
+from xai_widgets.images import read
+from xai_widgets.levels import to_uint8
 from xai_widgets.segments import region_means
 from xai_widgets.views import View
 

@@ -148,7 +148,6 @@ class Classifier:
         ModelError
             If it cannot be asked; with the size that it takes, if that is the trouble.
         """
-        self.example = inputs
         with guard(self.guarded, self.habits) as found, torch.no_grad():
             try:
                 alone = self._ask(inputs[None])
@@ -178,6 +177,7 @@ class Classifier:
         probabilities = everything[0].detach().cpu().numpy()
         self._try_channels_last(inputs, probabilities)
         self.answers(inputs[None], "probability")
+        self.example = inputs  # last, so that a probe that failed counts for nothing
         return probabilities
 
     def _probe_batch(self, inputs: Tensor, alone: Tensor) -> None:

@@ -7,32 +7,17 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from xai_widgets.errors import InputError
-
-LAYOUTS = ("HW", "HWC", "CHW", "NCHW", "NHWC")
-
-USUAL_CHANNELS = (1, 3, 4)
-"""Grey, RGB, RGBA: what an axis of this length is taken for where nothing else is known."""
-
-_BLOCK = 1 << 20
-"""Values handled at once, so that a picture of many megapixels needs no second copy of itself in floats."""
-
-_UNCLEAR = 8.0
-"""Floats above 1 and up to this are 0–1 with overshoot, or normalised, or 0–255 and very dark: nothing tells which."""
-
-_OVERSHOOT = 0.1
-"""How far beyond black and white, as a share of what is between, sharp resizing goes; that much is clipped."""
-
-_NOISE = 1e-6
-"""The same of rounding, which is not worth a word."""
+from xai_widgets.layouts import USUAL_CHANNELS, channels_last, layout_of, shown_bands
+from xai_widgets.levels import Span, blocks, levels, on_white, to_uint8
 
 
 @dataclass(frozen=True)
@@ -72,27 +57,12 @@ class Picture:
         return self.pixels.shape[1], self.pixels.shape[0]
 
 
-class _Span(NamedTuple):
-    """The lowest and the highest value of all the pictures whose range is one, and whose they are in words."""
-
-    low: float
-    high: float
-    whose: str = "The picture"
-    loose: bool = False
-    """Whether they are a list, so that they may come from different places."""
-
-    @property
-    def unit(self) -> bool:
-        """Whether they look like 0–1, with some overshoot."""
-        return self.low >= -_OVERSHOOT and self.high <= 1 + _OVERSHOOT
-
-
 @dataclass(frozen=True)
 class _Member:
     """A picture of a batch, and what is needed to take its values as those of the others are taken."""
 
     image: Any
-    span: _Span
+    span: Span
 
 
 def read(
@@ -168,7 +138,7 @@ def read(
             f"A {what} is no picture. Pass a path, a PIL image, an array of shape (H, W, 3) or a "
             "tensor of shape (3, H, W)."
         )
-    array = _channels_last(array, layout, channels)
+    array = channels_last(array, layout, channels)
     return _from_array(array, value_range, mean, std, channels, bands, span=span)
 
 
@@ -211,7 +181,7 @@ def split(image: Any, *, layout: str | None = None, channels: int | None = None)
     shape = _shape(image)
     if len(shape) != 4:
         return None
-    _layout(shape, layout, channels)
+    layout_of(shape, layout, channels)
     if shape[0] == 0:
         raise InputError(f"The batch of shape {shape} is empty; there is no picture in it.")
     return None if shape[0] == 1 else _together([image[i] for i in range(shape[0])], loose=False)
@@ -316,12 +286,12 @@ def _rgb(image: Image.Image, transparent: bool) -> np.ndarray:
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         turn = ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
         convert = lambda strip, _: ImageCms.applyTransform(strip, turn)  # noqa: E731
-    for rows in _blocks(pixels):
+    for rows in blocks(pixels):
         strip = image.crop((0, rows.start, width, rows.stop))
         if strip.mode == "La":
             strip = strip.convert("LA")
         strip = np.asarray(convert(strip, "RGBA" if transparent else "RGB"))
-        pixels[rows] = np.rint(_on_white(strip)) if transparent else strip
+        pixels[rows] = np.rint(on_white(strip)) if transparent else strip
     return pixels
 
 
@@ -333,7 +303,7 @@ def _from_array(
     channels: int | None,
     bands: Sequence[int] | None,
     notes: Sequence[str] = (),
-    span: _Span | None = None,
+    span: Span | None = None,
 ) -> Picture:
     """A picture of an array (H, W, C) of numbers."""
     height, width, count = array.shape
@@ -348,10 +318,10 @@ def _from_array(
         raise InputError(
             f"bands={bands!r} says what to show of a multi-band picture; this one has {count} channels. Leave it out."
         )
-    values, more = _levels(array, value_range, mean, std, many, span)
+    values, more = levels(array, value_range, mean, std, many, span)
     notes = [*notes, *more]
     if many:
-        shown = _bands(bands, count)
+        shown = shown_bands(bands, count)
         if values.dtype == np.uint8:
             values = values / np.float32(255)
         pixels = to_uint8(values[..., list(shown)])
@@ -360,8 +330,8 @@ def _from_array(
     if count == 4:
         notes.append("transparency laid on white")
         flat = np.empty((*values.shape[:2], 3), values.dtype)
-        for rows in _blocks(values):
-            laid = _on_white(values[rows])
+        for rows in blocks(values):
+            laid = on_white(values[rows])
             flat[rows] = np.rint(laid) if values.dtype == np.uint8 else laid
         values = flat
     pixels = values if values.dtype == np.uint8 else to_uint8(values)
@@ -406,11 +376,11 @@ def _together(images: Sequence[Any], *, loose: bool) -> list[Any]:
     if len(images) == 1:
         return list(images)
     ends = [_ends(image) for image in images]
-    spans: dict[str, _Span] = {}
+    spans: dict[str, Span] = {}
     for kind, low, high in filter(None, ends):
-        known = spans.get(kind, _Span(low, high))
+        known = spans.get(kind, Span(low, high))
         whose = f"The batch of {len(images)} pictures"
-        spans[kind] = _Span(min(low, known.low), max(high, known.high), whose, loose)
+        spans[kind] = Span(min(low, known.low), max(high, known.high), whose, loose)
     return [image if own is None else _Member(image, spans[own[0]]) for image, own in zip(images, ends, strict=True)]
 
 
@@ -427,262 +397,3 @@ def _ends(image: Any) -> tuple[str, float, float] | None:
     low, high = float(array.min()), float(array.max())
     kind = "floats" if array.dtype.kind == "f" else array.dtype.name
     return (kind, low, high) if math.isfinite(low) and math.isfinite(high) else None
-
-
-# ---- layouts -------------------------------------------------------------------------------------------------------
-
-
-def _channels_last(array: np.ndarray, layout: str | None, channels: int | None) -> np.ndarray:
-    """Bring any layout to (H, W, C)."""
-    shape = array.shape
-    layout = _layout(shape, layout, channels)
-    if 0 in shape:
-        raise InputError(f"An array of shape {shape} is empty; there is no picture in it.")
-    if layout[0] == "N":
-        if shape[0] != 1:
-            raise InputError(
-                f"This is a batch of {shape[0]} pictures, shape {shape}; one is explained at a time. Pass one of them: "
-                "image=batch[0]"
-            )
-        array, layout = array[0], layout[1:]
-    if layout == "HW":
-        return array[..., None]
-    return np.moveaxis(array, 0, -1) if layout == "CHW" else array
-
-
-def _layout(shape: tuple[int, ...], layout: str | None, channels: int | None) -> str:
-    """The layout of an array of this shape, as given or else by the length of its axes."""
-    if layout is not None:
-        if layout not in LAYOUTS:
-            raise InputError(f"layout={layout!r} is not one of {', '.join(LAYOUTS)}.")
-        if len(shape) == 4 and len(layout) == 3:  # of one of a list of batches of one
-            layout = "N" + layout
-        if len(layout) != len(shape):
-            raise InputError(f"layout={layout!r} has {len(layout)} axes, the array of shape {shape} has {len(shape)}.")
-        return layout
-    if len(shape) == 2:
-        return "HW"
-    if len(shape) not in (3, 4):
-        raise InputError(f"An array of shape {shape} is no picture: two, three or four axes are needed.")
-    batch = "N" * (len(shape) - 3)
-    ends = shape[-3], shape[-1]
-    fits = [end == channels for end in ends]
-    if not any(fits):
-        fits = [end in USUAL_CHANNELS for end in ends]
-    first, last = fits
-    if first and last:
-        raise InputError(
-            f'Shape {shape} could be channels first or last. Say which: layout="{batch}CHW" or layout="{batch}HWC"'
-        )
-    if not first and not last:
-        takes = "" if channels in (None, *USUAL_CHANNELS) else f", nor of the {channels} that the model takes"
-        told = f"; the model takes {channels}" if channels in USUAL_CHANNELS else ""
-        raise InputError(
-            f"Shape {shape} has no axis of 1, 3 or 4 channels{takes}{told}. If it is a picture of more bands say where "
-            f'they are: layout="{batch}HWC" or layout="{batch}CHW"'
-        )
-    return batch + ("CHW" if first else "HWC")
-
-
-def _bands(bands: Sequence[int] | None, count: int) -> tuple[int, ...]:
-    if bands is None:
-        return (0, 1, 2) if count >= 3 else (0,)
-    try:
-        shown = tuple(int(band) for band in bands if not isinstance(band, (bool, str)) and int(band) == band)
-        right = len(shown) == len(bands) and len(shown) in (1, 3) and all(0 <= band < count for band in shown)
-    except (TypeError, ValueError):
-        right = False
-    if not right:
-        example = "(0,)" if count < 3 else f"({min(2, count - 1)}, 1, 0)"
-        raise InputError(
-            f"bands={bands!r} must be one or three whole numbers from 0 to {count - 1}, such as bands={example}."
-        )
-    return shown
-
-
-# ---- values --------------------------------------------------------------------------------------------------------
-
-
-def _levels(
-    array: np.ndarray,
-    value_range: tuple[float, float] | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-    many: bool,
-    span: _Span | None,
-) -> tuple[np.ndarray, list[str]]:
-    """Any numbers (H, W, C) as uint8 where that says it all, else as float32 with black 0 and white 1; and notes."""
-    if array.dtype == np.uint8 and value_range is None:
-        return array, []
-    if array.dtype == bool:
-        return array.astype(np.uint8) * np.uint8(255), ["true and false shown as white and black"]
-    # Channel by channel, for numpy reduces over a short last axis slowly.
-    planes = [array[..., channel] for channel in range(array.shape[-1])]
-    lows, highs = (np.array([float(getattr(plane, end)()) for plane in planes]) for end in ("min", "max"))
-    if not np.isfinite(lows).all() or not np.isfinite(highs).all():
-        _refuse_nan(array)
-    low, high = lows.min(), highs.max()
-    notes = []
-    if value_range is None:
-        span = span or _Span(low, high)
-        _refuse_mixture(array, _Span(low, high), span)
-        undone = _undoing(lows, highs, span, array.dtype, mean, std)
-        if undone is not None:
-            return _scaled(array, *undone), ["normalisation undone with the given mean and std"]
-        value_range, note = _guess_range(array.dtype, span, many)
-        notes.append(note)
-    try:
-        black, white = map(float, value_range)
-    except (TypeError, ValueError):
-        black = white = math.nan
-    if not (white > black and math.isfinite(white - black)):
-        raise InputError(f"value_range={value_range!r} must be two numbers, (black, white), with black < white.")
-    beyond = max(black - low, high - white) / (white - black)
-    if beyond > _NOISE and many:
-        # What is measured has no white: a cloud reflects more than 1, and the model was trained on such values.
-        notes.append(f"values from {low:.4g} to {high:.4g} go beyond the range given, and are shown cut off at it")
-    elif beyond > _OVERSHOOT:
-        raise InputError(
-            f"Values from {low:.4g} to {high:.4g} do not fit value_range=({black:g}, {white:g}). "
-            f"Pass the true range: value_range=({low:.4g}, {high:.4g})"
-        )
-    elif beyond > _NOISE:
-        array = np.clip(array, black, white)
-        notes.append(f"values from {low:.4g} to {high:.4g} clipped to {black:g}–{white:g}")
-    return _scaled(array, 1 / (white - black), -black / (white - black)), notes
-
-
-def _undoing(
-    lows: np.ndarray,
-    highs: np.ndarray,
-    span: _Span,
-    dtype: np.dtype,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """What to multiply with and to add where mean and std are to be undone; None where they are for the model only."""
-    if mean is None or std is None:
-        return None
-    positive = span.low >= -_NOISE
-    if positive and (dtype.kind != "f" or not 1 + _NOISE < span.high <= _UNCLEAR):
-        return None
-    try:
-        scale, shift = (np.broadcast_to(np.asarray(v, float), lows.shape) for v in (std, mean))
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"mean={mean!r} and std={std!r} must hold a number for each of {len(lows)} channels ({error})."
-        ) from error
-    low, high = (lows * scale + shift).min(), (highs * scale + shift).max()
-    fits = low >= -0.02 and high <= 1.02
-    if fits and not span.unit:
-        return scale, shift
-    if fits and (low, high) != (lows.min(), highs.max()):  # where undoing changes nothing there is no doubt
-        raise InputError(
-            f"{span.whose} holds values from {span.low:.3g} to {span.high:.3g}, which may be 0–1 with some overshoot, "
-            f"or normalised with mean={mean}, std={std}. Say that it is 0–1: value_range=(0, 1), or pass the picture "
-            "before normalisation."
-        )
-    if positive or span.unit:
-        return None
-    raise InputError(
-        f"Undoing mean={mean}, std={std} gives values from {low:.3g} to {high:.3g}, outside 0 to 1. "
-        "Check mean and std, or pass the picture before normalisation."
-    )
-
-
-def _scaled(array: np.ndarray, scale: Any, shift: Any) -> np.ndarray:
-    """``array * scale + shift``, as float32, or as uint8 levels if every value lies on one of them."""
-    levels: np.ndarray | None = np.empty(array.shape, np.uint8)
-    for rows in _blocks(array):
-        exact = (array[rows].astype(np.float64) * scale + shift) * 255
-        rounded = np.rint(exact)
-        # 2e-4 of a level is what float32 loses on the way through a normalisation and back.
-        if np.abs(exact - rounded).max() > 2e-4 or rounded.min() < 0 or rounded.max() > 255:
-            break
-        levels[rows] = rounded
-    else:
-        return levels
-    del levels
-    values = np.empty(array.shape, np.float32)
-    for rows in _blocks(array):
-        values[rows] = array[rows].astype(np.float64) * scale + shift
-    return values
-
-
-def to_uint8(values: np.ndarray) -> np.ndarray:
-    """Floats with black 0 and white 1 as 8-bit levels."""
-    levels = np.empty(values.shape, np.uint8)
-    for rows in _blocks(values):
-        levels[rows] = np.rint(np.clip(values[rows], 0, 1) * np.float32(255))
-    return levels
-
-
-def _on_white(rgba: np.ndarray) -> np.ndarray:
-    """RGBA, uint8 or floats of 0 to 1, as float32 RGB on the same scale, not rounded."""
-    white = np.float32(255 if rgba.dtype == np.uint8 else 1)
-    alpha = np.clip(rgba[..., 3:] / white, 0, 1)
-    return rgba[..., :3] * alpha + white * (1 - alpha)
-
-
-def _blocks(array: np.ndarray) -> Iterator[slice]:
-    """The rows of an array, so many at a time as hold about `_BLOCK` values."""
-    height = array.shape[0]
-    step = max(1, _BLOCK // max(1, array[0].size)) if height else 1
-    return (slice(start, min(start + step, height)) for start in range(0, height, step))
-
-
-def _refuse_nan(array: np.ndarray) -> None:
-    bad, first = 0, None
-    for rows in _blocks(array):
-        wrong = ~np.isfinite(array[rows])
-        bad += int(wrong.sum())
-        if first is None and wrong.any():
-            row, column = np.argwhere(wrong)[0][:2]
-            first = rows.start + int(row), int(column)
-    assert first is not None
-    raise InputError(
-        f"The picture holds {bad:,} values that are NaN or infinite, the first at row {first[0]}, column {first[1]}. "
-        "Repair it first, for example with numpy.nan_to_num(image)."
-    )
-
-
-def _refuse_mixture(array: np.ndarray, own: _Span, span: _Span) -> None:
-    """Refuse a picture of 0–1 in a list of others that are not; whole numbers are those of a dark one of 0–255."""
-    if not (span.loose and own.unit and not span.unit) or array.dtype.kind != "f":
-        return
-    if any((array[rows] % 1).any() for rows in _blocks(array)):
-        raise InputError(
-            f"This picture holds values from {own.low:.3g} to {own.high:.3g}, the list together from {span.low:.3g} to "
-            f"{span.high:.3g}, and a list is read with one range. Bring all of them to 0–1 first, or if this one is "
-            "only dark say what is black and white in all of them: value_range=(0, 255)"
-        )
-
-
-def _guess_range(dtype: np.dtype, span: _Span, many: bool) -> tuple[tuple[float, float], str]:
-    if dtype == np.uint16 and many:
-        raise InputError(
-            f"The picture holds 16-bit bands with values up to {span.high:,.0f}; what is white? Say it as in training: "
-            "value_range=(0, 10000) for reflectances of Sentinel-2, value_range=(0, 65535) for the full range."
-        )
-    if dtype == np.uint16:
-        return (0.0, 65535.0), "16 bits, 65,535 taken as white"
-    whose, (low, high) = span.whose, span[:2]
-    floats = dtype.kind == "f"
-    if floats and span.unit:
-        return (0.0, 1.0), f"{dtype.name} values taken as 0–1"
-    if low < 0:
-        raise InputError(
-            f"{whose} holds values from {low:.3g} to {high:.3g}: it seems to be normalised already. Pass mean= and "
-            "std= so that this can be undone, or value_range=(black, white), or the picture before normalisation."
-        )
-    if floats and high <= _UNCLEAR:
-        raise InputError(
-            f"{whose} holds {dtype.name} values from {low:.3g} to {high:.3g}: too high for 0–1, and almost black as "
-            f"0–255. Say which it is: value_range=(0, 255), value_range=(0, {high:.4g}), image=image.clip(0, 1) if it "
-            "only overshoots, or the mean= and std= with which it was normalised."
-        )
-    if high <= 255:
-        return (0.0, 255.0), f"{dtype.name} values taken as 0–255"
-    raise InputError(
-        f"{whose} holds {dtype.name} values up to {high:.4g}; what is white? Pass value_range=(0, {high:.4g})"
-    )

@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from xai_widgets.errors import InputError
-from xai_widgets.images import Picture, read, to_numpy, to_uint8
+from xai_widgets.images import Picture, read, to_numpy
+from xai_widgets.levels import to_uint8
 
 GREY = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey, ITU-R BT.601, which Pillow and torchvision use."""
