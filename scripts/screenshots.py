@@ -1,7 +1,8 @@
 """``make screenshots``: pictures of the real widget on the real demo model, for the docs.
 
 The widget runs in Chromium on the bridge that the tests use, once in JupyterLab's light and once in its dark colours,
-1200 and 480 pixels wide, with LIME's map, three regions switched off and a judgement begun.
+1200 and 480 pixels wide, with LIME's map, three regions switched off and a judgement begun;
+and a batch of photos with Grad-CAM and its layers.
 
 Usage: ``python scripts/screenshots.py [FOLDER]``
 """
@@ -11,9 +12,10 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import comm
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -60,7 +62,35 @@ def main(folder: Path) -> None:
                 path = folder / f"widget-{theme}-{width}.png"
                 root.screenshot(path=path)
                 print(path)
+        w.close()
+        page.close()
+        batch(browser, model, folder, store)
         browser.close()
+
+
+def batch(browser: Browser, model: Any, folder: Path, store: Path) -> None:
+    """Several photos, the second picked, and the layer that is read."""
+    import xai_widgets as xw
+    from xai_widgets import demo
+
+    page = browser.new_page(viewport={"width": 1216, "height": 900}, device_scale_factor=1)
+    bridge = Bridge(page)
+    names = ("chelsea", "coffee", "camera", "rocket", "motorcycle")
+    w = xw.explain(model, [demo.sample(name) for name in names], store=store, annotator="anna")
+    bridge.show(w)
+    apply_theme(page, "light")
+    root, radios = page.get_by_test_id("xw"), page.get_by_role("radiogroup", name="Pictures").get_by_role("radio")
+    bridge.until(lambda: "0." in (radios.last.get_attribute("aria-label") or ""), "the small pictures", 120)
+    radios.nth(1).click()
+    bridge.until(lambda: w.explanation is not None and w.picked == 1, "the second photo")
+    w.wait(60)
+    bridge.until(lambda: root.get_attribute("data-heat") == str(w.heat["id"]), "its map")
+    page.get_by_role("button", name="Layer").click()
+    page.wait_for_timeout(300)
+    path = folder / "widget-batch-1200.png"
+    root.screenshot(path=path)
+    print(path)
+    w.close()
 
 
 if __name__ == "__main__":
