@@ -14,19 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from xai_widgets.adapters import adapt
-from xai_widgets.errors import ArgumentError, MethodError, ModelError, XaiError
+from xai_widgets.errors import ArgumentError, MethodError, ModelError, XaiError, first_line
 from xai_widgets.guard import Habits, guard
-from xai_widgets.outputs import finish, kind_of, pick, rows
+from xai_widgets.outputs import finish, pick, rows
+from xai_widgets.probing import probe
 
 if TYPE_CHECKING:
     from xai_widgets.canonical import Canonical
-
-USUAL_SIZES = (224, 299, 384, 256, 192, 128, 96, 64, 32, 28)
-"""Sides of square pictures that are tried to say which one a model takes that has refused another."""
-
-_RESHAPES = ("View", "Reshape", "Squeeze", "Unsqueeze", "Select", "Slice", "Clone", "ToCopy", "Alias", "Flatten")
-_LINEAR = ("Addmm", "Mm", "Bmm", "Linear", "Convolution")
-"""How autograd calls what only changes an answer's shape, and what a linear layer comes to."""
 
 
 class Classifier:
@@ -58,7 +52,7 @@ class Classifier:
                 if self.device.type == "meta":
                     raise RuntimeError("nothing can be computed there")
             except (RuntimeError, AssertionError, TypeError) as error:
-                raise ArgumentError(f"device={device!r} cannot be used here: {_first_line(error)}") from error
+                raise ArgumentError(f"device={device!r} cannot be used here: {first_line(error)}") from error
         if own is not None and own.device != self.device:
             model = copy.deepcopy(model).to(self.device)
         self.model = model
@@ -141,142 +135,12 @@ class Classifier:
     # ---- getting to know it ----------------------------------------------------------------------------------------
 
     def probe(self, inputs: Tensor) -> np.ndarray:
-        """Ask about one picture (C, h, w), find out how the model answers, return probabilities (classes,).
+        """Find out how the model answers by asking it; see `probing.probe`. Probabilities (classes,) of the picture."""
+        return probe(self, inputs)
 
-        Raises
-        ------
-        ModelError
-            If it cannot be asked; with the size that it takes, if that is the trouble.
-        """
-        with guard(self.guarded, self.habits) as found, torch.no_grad():
-            try:
-                alone = self._ask(inputs[None])
-            except ModelError as error:
-                raise self._with_size(error, inputs) from error.__cause__
-        self.habits = self.habits or found[0]
-        self._probe_batch(inputs, alone)
-        answers = [alone]
-        if bool(((alone >= 0) & (alone <= 1)).all()) or _undecided(finish(alone, "logits", "probability")):
-            answers += self._strange_answers(inputs)
-        self.kind = kind_of(torch.cat(answers), self.activation)
-        doubtful = self.kind in ("single probability", "multi-label probabilities") and self.activation is None
-        if doubtful and self._ends_linear(inputs):
-            self.kind = "single logit" if self.kind == "single probability" else "logits"
-        elif doubtful and len(answers) < 8:
-            self._warn(
-                f"The model's answers lie within 0–1 for the {len(answers)} pictures that it took, so they are read as "
-                'probabilities. If they are logits pass activation="sigmoid".'
-            )
-        everything = finish(torch.cat(answers), self.kind, "probability")
-        if self.kind in ("logits", "probabilities") and len(answers) > 1 and _undecided(everything):
-            top = float(everything[0].max())
-            self._warn(
-                f"The model is undecided about everything: its top class of {everything.shape[1]} has {top:.1%} here, "
-                "and noise gets no more. Is the checkpoint loaded?"
-            )
-        probabilities = everything[0].detach().cpu().numpy()
-        self._try_channels_last(inputs, probabilities)
-        self.answers(inputs[None], "probability")
-        self.example = inputs  # last, so that a probe that failed counts for nothing
-        return probabilities
-
-    def _probe_batch(self, inputs: Tensor, alone: Tensor) -> None:
-        """Whether it says the same when it is asked again, also beside another picture, and takes two at all."""
-        if (self.habits.draws or self.habits.attributes) and self._is_noisy(inputs, alone):
-            return
-        if self.batch is not None:
-            return
-        try:
-            together = self._quietly(torch.stack([inputs, inputs.flip(-1)]))[:1]
-        except (ModelError, torch.OutOfMemoryError):
-            self.batch = 1
-            return
-        gap = float((together - alone).abs().max())
-        if gap > self._tolerance(alone) and not self._is_noisy(inputs, alone):
-            self.batch = 1
-            self._warn(
-                f"Asked together with another picture, the model answers differently, by up to {gap:.2g}: it mixes the "
-                "pictures of a batch. So every picture is asked alone, which is slower."
-            )
-
-    def _is_noisy(self, inputs: Tensor, alone: Tensor) -> bool:
-        """Whether its answers to the same picture differ; then it is said."""
-        with guard(self.guarded, self.habits), torch.no_grad():
-            # Twice in one guard, which puts random state back only at its end.
-            gap = float((self._ask(inputs[None]) - self._ask(inputs[None])).abs().max())
-        if gap > self._tolerance(alone):
-            self._warn(
-                f"Asked twice about the same picture, the model's answers differ by up to {gap:.2g} in evaluation "
-                "mode, so a map holds that noise. Look for dropout that stays on, or random numbers in forward()."
-            )
-        return gap > self._tolerance(alone)
-
-    def _tolerance(self, answer: Tensor) -> float:
-        """How far two answers to one picture may differ by rounding."""
-        return (2e-2 if self.dtype in (torch.float16, torch.bfloat16) else 1e-4) * (1 + float(answer.abs().max()))
-
-    def _warn(self, words: str) -> None:
+    def warn(self, words: str) -> None:
+        """Add to what a reader of any map of this model should know."""
         self.warnings = (*self.warnings, words)
-
-    def _strange_answers(self, inputs: Tensor) -> list[Tensor]:
-        """Answers to pictures unlike any it was made for; a logit gives itself away there, a probability does not."""
-        noise = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0)).to(inputs)
-        low, high = float(inputs.min()), float(inputs.max())
-        strange = [0 * inputs, inputs.flip(-2), -10 * inputs, 10 * inputs, 3 * noise, -30 * noise]
-        # A model may refuse what is out of range; these are within.
-        strange += [low + 0 * inputs, high + 0 * inputs, noise.clamp(low, high)]
-        answers = []
-        for picture in strange:
-            try:
-                answers.append(self._quietly(picture[None]))
-            except ModelError:
-                continue
-        return answers
-
-    def _ends_linear(self, inputs: Tensor) -> bool:
-        """Whether the last thing it does is a linear layer; what that returns is no probability, whatever its size."""
-        if self.opaque:
-            return False
-        with self.differentiable(inputs) as (leaf, _):
-            step = self._ask(leaf[None]).grad_fn
-            while step is not None and step.name().startswith(_RESHAPES) and step.next_functions:
-                step = step.next_functions[0][0]
-            return step is not None and step.name().startswith(_LINEAR)
-
-    def _quietly(self, batch: Tensor) -> Tensor:
-        with guard(self.guarded, self.habits), torch.no_grad():
-            return self._ask(batch)
-
-    def _try_channels_last(self, inputs: Tensor, expected: np.ndarray) -> None:
-        """On a CPU channels-last convolutions are faster, but a model may reshape with ``view`` and break."""
-        if self.device.type != "cpu" or not self.is_module or self.batch is not None:
-            return
-        if not any(isinstance(module, nn.Conv2d) for module in self.model.modules()):
-            return
-        self.memory_format = torch.channels_last
-        try:
-            # Two pictures: some views are possible for a batch of one only.
-            found = self.answers(inputs.expand(2, *inputs.shape), "probability")[0]
-        except ModelError:
-            found = None
-        if found is None or not np.allclose(found, expected, atol=1e-5):
-            self.memory_format = torch.contiguous_format
-
-    def _with_size(self, error: ModelError, inputs: Tensor) -> ModelError:
-        """The same error, ending in the size of picture that the model takes, if one is found."""
-        channels, height, width = inputs.shape
-        for side in USUAL_SIZES:
-            if (side, side) == (height, width):
-                continue
-            try:
-                self._ask(torch.zeros(1, channels, side, side).to(inputs))
-            except (XaiError, torch.OutOfMemoryError):
-                continue
-            return ModelError(
-                f"{self.name} takes pictures of {side}×{side} and was given {height}×{width} (rows × columns). Pass "
-                f"size={side}, or preprocess=weights.transforms(). It said: {_said(error)}"
-            )
-        return error
 
     def no_gradient(self) -> str:
         """Why no gradient of the answer reaches the picture, in one line, or empty; found out by trying, once."""
@@ -291,7 +155,7 @@ class Classifier:
             except MethodError as error:
                 self._no_gradient = str(error)
             except RuntimeError as error:  # what autograd says of a model that cannot be followed
-                self._no_gradient = f"Needs gradients, and torch cannot follow {self.name}: {_first_line(error)}"
+                self._no_gradient = f"Needs gradients, and torch cannot follow {self.name}: {first_line(error)}"
             else:
                 self._no_gradient = ""
         return self._no_gradient
@@ -326,7 +190,7 @@ class Classifier:
         inputs = inputs.contiguous(memory_format=self.memory_format)
         with guard(self.guarded, self.habits), torch.no_grad():
             start = time.perf_counter()
-            answer = finish(self._ask(inputs), self.kind, space).detach().double().cpu().numpy()
+            answer = finish(self.scores(inputs), self.kind, space).detach().double().cpu().numpy()
         self.seconds = min(self.seconds, (time.perf_counter() - start) / len(inputs))
         return answer
 
@@ -341,7 +205,7 @@ class Classifier:
             raise ModelError(f"{self.name} {self.opaque}; gradients need a torch module that can be followed.")
         with guard(self.guarded, self.gradient_habits) as found, torch.inference_mode(False), torch.enable_grad():
             leaf = inputs.detach().clone().requires_grad_()
-            yield leaf, lambda batch, space: finish(self._ask(batch), self.kind, space)
+            yield leaf, lambda batch, space: finish(self.scores(batch), self.kind, space)
         self.gradient_habits = self.gradient_habits or found[0]
 
     def gradient(self, score: Tensor, at: Tensor, name: str) -> Tensor:
@@ -365,7 +229,7 @@ class Classifier:
             )
         return found
 
-    def _ask(self, batch: Tensor) -> Tensor:
+    def scores(self, batch: Tensor) -> Tensor:
         """Scores (B, classes) as the model gives them."""
         if self.batch is None:
             return rows(self._call(batch), len(batch), self.output, self.name)
@@ -384,30 +248,7 @@ class Classifier:
         except Exception as error:
             channels, height, width = batch.shape[1:]
             raise ModelError(
-                f"{self.name} raised {type(error).__name__}: {_first_line(error)} It was asked about a batch of "
+                f"{self.name} raised {type(error).__name__}: {first_line(error)} It was asked about a batch of "
                 f"{len(batch)} picture(s), {channels}×{height}×{width}, {batch.dtype}. If it expects another size or "
                 "scaling, pass preprocess=weights.transforms(), or size=224, mean=…, std=…"
             ) from error
-
-
-def _undecided(probabilities: Tensor) -> bool:
-    """Whether the classes have about equal shares in every row, as untrained weights give them.
-
-    Nine tenths of the greatest entropy: random weights of torchvision's models come to .95 and more.
-    """
-    classes = probabilities.shape[1]
-    if classes < 5:
-        return False
-    entropy = -(probabilities * probabilities.clamp_min(1e-12).log()).sum(1)
-    return bool((entropy > 0.9 * math.log(classes)).all())
-
-
-def _said(error: ModelError) -> str:
-    cause = error.__cause__
-    return str(error) if cause is None else f"{type(cause).__name__}: {_first_line(cause)}"
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    line = text[0] if text else "no message"
-    return line if line.endswith(".") else line + "."

@@ -56,3 +56,10 @@ def nearest(word: object, known: Iterable[str], n: int = 3) -> str:
         return ""
     quoted = [repr(by_lower[hit]) for hit in hits]
     return f" Did you mean {' or '.join(quoted)}?"
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, shortened to a sentence."""
+    text = str(error).strip().splitlines()
+    line = text[0] if text else "no message"
+    return line if line.endswith(".") else line + "."
