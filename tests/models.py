@@ -142,12 +142,12 @@ def fingerprint(model: nn.Module) -> SimpleNamespace:
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     parameters = dict(model.named_parameters())
     return SimpleNamespace(
-        state={name: v.clone() for name, v in model.state_dict().items() if isinstance(v, Tensor)},
+        state={name: value.detach().clone() for name, value in (*parameters.items(), *model.named_buffers())},
         grads={name: None if p.grad is None else p.grad.clone() for name, p in parameters.items()},
         requires={name: p.requires_grad for name, p in parameters.items()},
         training={name: module.training for name, module in modules.items()},
         hooks={name: [len(getattr(module, kind)) for kind in hooks] for name, module in modules.items()},
-        attributes={name: sorted(vars(module)) for name, module in modules.items()},
+        attributes={name: {key: id(value) for key, value in vars(module).items()} for name, module in modules.items()},
         torch=torch.get_rng_state(),
         numpy=np.random.get_state(),  # noqa: NPY002
         python=random.getstate(),

@@ -449,7 +449,7 @@ CASES: dict[str, Case] = {
     "detached inside": Case(
         lambda: Inside(cnn(), lambda inner, x: inner(x.detach())), PLAIN, methods=ASKING, refused=("saliency",)
     ),
-    "dropout that stays on": Case(Noisy, methods=("occlusion",), warns=("asked twice", "dropout")),
+    "dropout that stays on": Case(Noisy, methods=("occlusion",), warns=("asked again", "dropout")),
     "mixes the pictures of a batch": Case(Mixes, lambda: softmax(LOGITS * 0.5), methods=ALL, warns=("asked alone",)),
     "takes one picture at a time": Case(
         lambda: Inside(cnn(), lambda inner, x: inner(x.view(1, 3, 48, 64))), PLAIN, methods=ALL
@@ -491,7 +491,7 @@ CASES: dict[str, Case] = {
     "properties that raise": Case(Unattached, methods=ALL),
     "no device": Case(cnn, options={"device": "meta"}, says=("device='meta'",), error=xw.ArgumentError),
     "refuses strange pictures": Case(Strict, kind="single probability", warns=("read as", 'activation="sigmoid"')),
-    "noise of its own": Case(OwnNoise, warns=("asked twice", "random numbers")),
+    "noise of its own": Case(OwnNoise, warns=("asked again", "random numbers")),
     "saturated probabilities": Case(
         answers(lambda y: (y * 3000).softmax(1)),
         kind="probabilities",
