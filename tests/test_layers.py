@@ -8,7 +8,8 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from models import Answer, assert_untouched, cnn, fingerprint, photo
+from models import Answer, Breaks, assert_untouched, cnn, fingerprint, photo
+from references import raw_gradcam
 from torch import nn
 
 import xai_widgets as xw
@@ -16,6 +17,7 @@ from xai_widgets import layers
 from xai_widgets.classifiers import Classifier
 from xai_widgets.grids import Grids
 from xai_widgets.layers import get_layer
+from xai_widgets.session import Session
 
 
 def probed(model, height=64, width=64):
@@ -249,7 +251,6 @@ def test_transformers_give_the_map_of_pytorch_grad_cam_that_is_told_the_layer_an
     from torchvision.models import VisionTransformer
     from torchvision.models.swin_transformer import SwinTransformer
 
-    cam_library = pytest.importorskip("pytorch_grad_cam")
     with torch.random.fork_rng():
         torch.manual_seed(0)
         if name == "swin":
@@ -272,13 +273,7 @@ def test_transformers_give_the_map_of_pytorch_grad_cam_that_is_told_the_layer_an
     for target in range(5):
         ours = xw.attribute(model, image, method="gradcam", target=target, target_layer=layer)
         assert model.get_submodule(ours.target_layer) is module
-        with cam_library.GradCAM(model, [module], reshape_transform=to_maps) as cam:
-            score = cam.activations_and_grads(batch)[0, target]
-            model.zero_grad()
-            score.backward()
-            (activations,), (gradients,) = cam.activations_and_grads.activations, cam.activations_and_grads.gradients
-            raw = cam.get_cam_image(batch, module, None, activations.numpy(), gradients.numpy())
-        theirs = np.maximum(raw[0], 0)
+        theirs = raw_gradcam(model, module, batch, target, to_maps)
         assert np.abs(ours.coarse - theirs).max() <= 1e-5 * max(theirs.max(), 1e-3)
         compared += theirs.max() > 0
     assert compared >= 2
@@ -389,3 +384,13 @@ def test_behind_the_last_attention_the_map_is_empty_and_says_so():
     assert not found.values.any()
     assert "no positive evidence" in found.warnings[0]
     assert xw.attribute(model, picture, method="gradcam").target_layer == "encoder.layers.encoder_layer_1.ln_1"
+
+
+def test_a_failure_that_passes_is_not_held_against_the_model():
+    model = Breaks(cnn(), at=10**9)
+    session = Session(model, photo())
+    model.calls[0], model.at = 0, 1
+    assert "too much" in layers.unfit(session.classifier)
+    model.at = 10**9
+    assert layers.unfit(session.classifier) == ""
+    assert layers.choose(session.classifier).name == "inner.5"

@@ -24,10 +24,9 @@ class Adapted:
     ask : Module or callable
         Float batch (B, C, h, w) → answer.
     name : str
-    transparent : bool
-        Whether one can look inside: a torch module whose submodules and gradients can be followed.
     opaque : str
-        Why not, in half a sentence, where `transparent` is False.
+        Why one cannot look inside, in half a sentence; empty for a torch module whose submodules and gradients can be
+        followed.
     notes : tuple of str
         What was done to it, in plain words.
     batch : int or None
@@ -51,7 +50,6 @@ class Adapted:
 
     ask: Callable[[Tensor], Any]
     name: str
-    transparent: bool = True
     opaque: str = ""
     notes: tuple[str, ...] = ()
     batch: int | None = None
@@ -153,7 +151,7 @@ def _module(model: Any, notes: tuple[str, ...]) -> Adapted | None:
     first = next((part for part in model.modules() if isinstance(part, nn.Conv2d)), None)
     declared = {} if opaque else _declared(model)
     return Adapted(
-        model, name, not opaque, opaque, notes,
+        model, name, opaque, notes,
         batch=_static_batch(model) if opaque else None,
         **{"channels": first.in_channels if first is not None else None, **declared},
     )  # fmt: skip
@@ -249,7 +247,7 @@ def _onnx(model: Any, notes: tuple[str, ...]) -> Adapted | None:
     if dtype is np.uint8:
         what.append("values 0–1 handed over as 0–255")
     return Adapted(
-        ask, "The ONNX model", False, "runs in ONNX Runtime, which only answers", (*notes, *what),
+        ask, "The ONNX model", "runs in ONNX Runtime, which only answers", (*notes, *what),
         batch=_whole(batch), channels=_whole(channels),
         size=(height, width) if _whole(height) and _whole(width) else None,
     )  # fmt: skip
@@ -291,7 +289,7 @@ def _sklearn(model: Any, notes: tuple[str, ...]) -> Adapted | None:
     classes = getattr(model, "classes_", None)
     named = isinstance(classes, np.ndarray) and classes.ndim == 1
     return Adapted(
-        ask, type(model).__name__, False, "only answers, through predict_proba",
+        ask, type(model).__name__, "only answers, through predict_proba",
         (*notes, "asked through predict_proba" + (", pixels row by row, channels last" if flat else "")),
         channels=channels, size=(side, side) if side else None,
         class_names=[str(name) for name in classes] if named else None,
@@ -317,7 +315,7 @@ def _function(model: Any, notes: tuple[str, ...]) -> Adapted | None:
         return _module(owner, notes)
     inner = model.func if isinstance(model, functools.partial) else model
     name = getattr(inner, "__name__", type(inner).__name__)
-    return Adapted(_Function(model), name, False, "is a plain callable", notes, holds=held_modules(model))
+    return Adapted(_Function(model), name, "is a plain callable", notes, holds=held_modules(model))
 
 
 class _Function:

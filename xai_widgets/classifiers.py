@@ -87,22 +87,17 @@ class Classifier:
         """The least that one picture has cost in `answers` so far; the first calls warm up and cost more."""
 
     @property
-    def is_module(self) -> bool:
-        """Whether it is a torch module that one can look into."""
-        return not self.opaque
-
-    @property
     def channels(self) -> int | None:
         """Channels of the pictures it takes, as it declares or its first layer tells; None where neither does.
 
         A first convolution of 12 or 48 channels may follow something that folds pixels into channels, so for such
         numbers the model is asked whether it takes colours.
         """
-        if self.is_module and self.declared.channels not in (None, 1, 3):
+        if not self.opaque and self.declared.channels not in (None, 1, 3):
             if self._colours is None:
                 self._colours = self._takes(3) and not self._takes(self.declared.channels)
             return 3 if self._colours else self.declared.channels
-        if self.declared.channels is None and self.is_module:
+        if self.declared.channels is None and not self.opaque:
             first = next((module for module in self.model.modules() if list(module.parameters(recurse=False))), None)
             size = first.in_features if isinstance(first, nn.Linear) else 0
             if size % 3 and math.isqrt(size) ** 2 == size:

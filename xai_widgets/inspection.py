@@ -140,7 +140,7 @@ def _family(session: Session) -> str:
     from xai_widgets.layers import choose, survey
 
     classifier = session.classifier
-    if not classifier.is_module:
+    if classifier.opaque:
         return f"which {classifier.opaque}"
     size = sum(parameter.numel() for parameter in classifier.model.parameters())
     weights = f"{size / 1e6:.1f} million weights" if size >= 1e5 else f"{size:,} weights"

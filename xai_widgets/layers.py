@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_widgets.classifiers import Classifier
-from xai_widgets.errors import MethodError, XaiError, nearest
+from xai_widgets.errors import MethodError, ModelError, XaiError, first_line, nearest
 from xai_widgets.grids import Grid, Grids
 
 ENOUGH = 16
@@ -44,6 +44,8 @@ class Layer:
     prefix : int
         Tokens before the patches: class, distillation, registers.
     channels : int
+    calls : int
+        How often it is called in one answer.
     makes : bool
         Whether it makes features, once an answer: no pool, no dropout, no part of an attention.
     alive : bool
@@ -189,6 +191,8 @@ class _Look:
     layers: tuple[Layer, ...] = ()  # also those that have shrunk the picture to one place
     shapes: dict[str, tuple[int, ...] | None] = field(default_factory=dict)
     reason: str = ""
+    lasting: bool = True
+    """False where the model failed: it may answer when it is asked again."""
 
 
 _looks: WeakKeyDictionary[Classifier, tuple[Tensor | None, _Look]] = WeakKeyDictionary()
@@ -199,13 +203,14 @@ def _look(classifier: Classifier) -> _Look:
     example, found = _looks.get(classifier, (None, None))
     if found is None or example is not classifier.example:
         found = _look_now(classifier)
-        _looks[classifier] = classifier.example, found
+        if found.lasting:
+            _looks[classifier] = classifier.example, found
     return found
 
 
 def _look_now(classifier: Classifier) -> _Look:
     name = classifier.name
-    if not classifier.is_module:
+    if classifier.opaque:
         return _Look(reason=f'{name} {classifier.opaque}, so it shows no layers. Use method="occlusion"')
     if classifier.example is None:
         return _Look(reason=f"{name} has not been asked about a picture yet: classifier.probe(inputs)")
@@ -216,12 +221,15 @@ def _look_now(classifier: Classifier) -> _Look:
             found = _places(calls, tuple(leaf.shape[1:]))
             layers = _alive(found, answer)
         shapes = {call.name: None if call.value is None else tuple(call.value.shape) for call in calls}
+    except (ModelError, torch.OutOfMemoryError) as error:
+        said = error if isinstance(error, ModelError) else first_line(error)
+        return _Look(reason=f'Its layers cannot be looked at. {said} Use method="occlusion"', lasting=False)
     except XaiError as error:
         return _Look(reason=f'Its layers cannot be looked at. {error} Use method="occlusion"')
     except Exception as error:  # noqa: BLE001 - a model may do anything, and every method asks whether this one fits
-        line = (str(error).strip().splitlines() or ["no message"])[0]
         return _Look(
-            reason=f'Its layers cannot be looked at: torch raised {type(error).__name__}: {line} Use method="occlusion"'
+            reason=f"Its layers cannot be looked at: torch raised {type(error).__name__}: {first_line(error)} "
+            'Use method="occlusion"'
         )
     if all(layer.n_places == 1 for layer, _ in found):
         return _Look(

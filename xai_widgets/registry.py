@@ -208,9 +208,10 @@ def auto_method(classifier: Any, given: Iterable[str] = ()) -> MethodInfo:
 
     Grad-CAM where a layer knows places, else saliency, else LIME; so ``n_samples=300`` alone asks for LIME.
     """
-    fit = [info for info in map(get_method, _AUTO) if not info.unfit(classifier)]
-    asked = set(given)
-    return next((info for info in fit if asked <= {param.name for param in info.params}), fit[0])
+    asked, known = set(given), [get_method(name) for name in _AUTO]
+    # Those that have the parameters come first; whether one suits the model is asked last, for that may cost a pass.
+    known.sort(key=lambda info: not asked <= {param.name for param in info.params})
+    return next(info for info in known if not info.unfit(classifier))
 
 
 @cache

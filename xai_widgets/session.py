@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache, cached_property
 from importlib.metadata import version
 from typing import Any
@@ -62,7 +63,8 @@ class Session:
             image, layout=layout, value_range=value_range, mean=mean, std=std, channels=channels, bands=bands
         )
         self.preparation = prepare(model, self.picture, preprocess=preprocess, mean=mean, std=std, size=size)
-        self.view = self._look(model, self.preparation.preprocess)
+        with self._their_code(model):
+            self.view = views.view(self.picture, self.preparation.preprocess)
         inputs = model.tensor(self.view.inputs)
         self.classifier = model.ready_for(inputs)
         fresh = self.classifier.example is None
@@ -72,18 +74,19 @@ class Session:
         self.baseline, self.space, self.seed, self.batch_size = baseline, space, int(seed), batch_size
         self._segmenter = segments, n_segments
 
-    def _look(self, classifier: Classifier, preprocess: Any) -> views.View:
+    @contextmanager
+    def _their_code(self, classifier: Classifier) -> Iterator[None]:
         """Run the preprocessing; one of the user's may draw random numbers, and must not move theirs.
 
         Whether it does is found out with the first picture, in the cell that called: later pictures are opened by the
         worker, and must not put back what cells draw meanwhile.
         """
-        if isinstance(preprocess, views.Preprocess) or classifier.preprocess_draws is False:
-            return views.view(self.picture, preprocess)
+        if isinstance(self.preparation.preprocess, views.Preprocess) or classifier.preprocess_draws is False:
+            yield
+            return
         with same_randomness() as moved:
-            view = views.view(self.picture, preprocess)
-        classifier.preprocess_draws = moved[0]
-        return view
+            yield
+        classifier.preprocess_draws = classifier.preprocess_draws or moved[0]
 
     @cached_property
     def _cut(self) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -97,7 +100,8 @@ class Session:
     @cached_property
     def off_planes(self) -> np.ndarray:
         """The view with every region switched off, uint8 (h, w, bands)."""
-        return baselines.baseline_picture(self.view, self.segments, self.baseline, self.seed)
+        with self._their_code(self.classifier):  # a picture may go through the preprocessing, too
+            return baselines.baseline_picture(self.view, self.segments, self.baseline, self.seed)
 
     @property
     def off_image(self) -> np.ndarray:

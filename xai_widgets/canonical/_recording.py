@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from xai_widgets.canonical._activations import as_module
 from xai_widgets.canonical._nested import Answer, Slot, mapped, parts_of, tensors_in
+from xai_widgets.errors import first_line
 from xai_widgets.guard import guard
 
 _READS = frozenset({
@@ -67,7 +68,7 @@ def record(model: nn.Module, batch: Tensor) -> tuple[Recorder, Any]:
     except (Refused, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        line = (str(error).strip().splitlines() or ["no message"])[0].rstrip(".")
+        line = first_line(error).rstrip(".")
         raise Refused(f"recording a batch of {len(batch)} ended in {type(error).__name__}: {line}") from error
     return recorder, answer
 
