@@ -19,7 +19,7 @@ from xai_widgets.segments import region_means
 
 SCHEMA_VERSION = 1
 
-_ARRAYS = ("values", "image", "segments", "probabilities", "segment_values", "std_error", "coarse", "off_image")
+_ARRAYS = ("values", "image", "segments", "probabilities", "segment_values", "std_error", "coarse", "off_image", "pictures")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,6 +46,10 @@ class Explanation:
         The map before it was enlarged to `values`, where the method works on a coarser grid.
     off_image : ndarray of uint8, shape (H, W, 3), or None
         The picture with every region switched off, as the baseline makes it.
+    pictures : ndarray of uint8, shape (n, h, w, 3), or None
+        What the method shows beside or instead of a map: what units see.
+    captions : tuple of str
+        One for each of `pictures`.
     params : mapping
         Every parameter of the method, and under ``"input"`` what was done to the picture.
     space : {"probability", "logit"}
@@ -79,6 +83,8 @@ class Explanation:
     std_error: np.ndarray | None = None
     coarse: np.ndarray | None = None
     off_image: np.ndarray | None = None
+    pictures: np.ndarray | None = None
+    captions: tuple[str, ...] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
     space: str = "probability"
     signed: bool = True
@@ -260,7 +266,8 @@ def _plain(value: Any) -> Any:
 def _rebuild(content: Mapping[str, Any]) -> Explanation:
     known = {f.name for f in fields(Explanation)}
     content = {name: value for name, value in content.items() if name in known}
-    content["warnings"] = tuple(content.get("warnings", ()))
+    for name in ("warnings", "captions"):
+        content[name] = tuple(content.get(name, ()))
     content["checks"] = {name: tuple(check) for name, check in content.get("checks", {}).items()}
     if content.get("class_names") is not None:
         content["class_names"] = tuple(content["class_names"])

@@ -97,6 +97,8 @@ class Estimate:
         One number a region, and its standard error.
     coarse : ndarray (h', w'), optional
         The same as `values` before enlargement, where the method works on a coarser grid.
+    pictures : tuple of (ndarray uint8 (H, W, 3), str)
+        Pictures with their captions, for what cannot be shown as a map.
     done, total : int
         Steps of work, for the progress bar; forward passes where that is what costs.
     n_forward : int
@@ -111,6 +113,7 @@ class Estimate:
     regions: np.ndarray | None = None
     std_error: np.ndarray | None = None
     coarse: np.ndarray | None = None
+    pictures: tuple[tuple[np.ndarray, str], ...] = ()
     done: int = 1
     total: int = 1
     n_forward: int = 0
@@ -121,7 +124,7 @@ class Estimate:
     @property
     def has_map(self) -> bool:
         """Whether there is something to show yet."""
-        return self.values is not None or self.regions is not None
+        return self.values is not None or self.regions is not None or bool(self.pictures)
 
 
 class Pace:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ FAMILIES = {
     "perturbation": "Switch parts off and ask the model",
     "cam": "Look inside the model",
     "gradient": "Follow the gradient",
+    "attention": "Read the attention",
+    "unit": "See what its units see",
+    "control": "See what nothing looks like",
 }
 """Family name → how it is called in front of a reader, in the order of the method menu."""
 
@@ -92,19 +96,26 @@ class MethodInfo:
     run : callable
         ``run(problem, **params)`` → iterator of `Estimate`, a generator as a rule.
     params : tuple of Param
-    needs : {"answers", "gradients", "layer", "canonical"}
-        Only answers (any callable will do), gradients of the input, a layer that still knows places, or a copy in which
-        each activation is a module of its own (``problem.classifier.canonical()``), for rules that hang on activations.
+    needs : {"answers", "gradients", "layer", "canonical", "attention"}
+        Only answers (any callable will do), gradients of the input, a layer that still knows places, a copy in which
+        each activation is a module of its own (``problem.classifier.canonical()``), for rules that hang on activations,
+        or attention between patches that `xai_widgets.attention` can read.
     signed : bool
         Whether negative numbers mean evidence against the class.
     additive : bool
         Whether each region's number promises what switching it off takes away.
+    linear : bool
+        Whether the map of "a rather than b" is the map of a minus the map of b, in the method's own space.
     space : {"probability", "logit"}
         What it explains unless told otherwise.
     cost : callable
         ``cost(problem, **params)`` → forward passes it will take.
     source : str
         The paper.
+    quick : mapping of str to object
+        Parameters that make it cheap, for tests and first looks; the map may be poor.
+    aliases : tuple of str
+        Other names people use for it.
     """
 
     name: str
@@ -116,9 +127,19 @@ class MethodInfo:
     needs: str = "answers"
     signed: bool = True
     additive: bool = False
+    linear: bool = False
     space: str = "probability"
     cost: Callable[..., int] = lambda problem, **params: 1
     source: str = ""
+    quick: Mapping[str, Any] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def proof(self) -> str:
+        """How it is shown to be right: the paragraph of its function's docstring that begins with "Proof:"."""
+        paragraphs = inspect.cleandoc(self.run.__doc__ or "").split("\n\n")
+        found = next((text for text in paragraphs if text.startswith("Proof:")), "")
+        return " ".join(found.removeprefix("Proof:").split())
 
     def bind(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Every parameter with its value, checked; an unknown one is an error that names the nearest."""
@@ -144,6 +165,10 @@ class MethodInfo:
                 classifier.canonical()
             except MethodError as error:
                 return str(error)
+        if self.needs == "attention":
+            from xai_widgets import attention
+
+            return attention.unfit(classifier)
         return ""
 
 
@@ -178,8 +203,10 @@ def register_method(info: MethodInfo) -> MethodInfo:
     if not isinstance(info, MethodInfo):
         raise ArgumentError(f"register_method takes a MethodInfo, not a {type(info).__name__}.")
     _discover()
-    if info.name in _registered or info.name == "auto":
-        raise MethodError(f"There is a method {info.name!r} already; choose another name.")
+    known = {"auto", *_registered, *_aliases()}
+    for name in (info.name, *info.aliases):
+        if name in known:
+            raise MethodError(f"There is a method {name!r} already; choose another name.")
     _registered[info.name] = info
     return info
 
@@ -197,6 +224,7 @@ def methods() -> MethodTable:
 def get_method(name: str) -> MethodInfo:
     """The method called `name`; an unknown one is an error that names the nearest."""
     _discover()
+    name = _aliases().get(name, name)
     if name not in _registered:
         names = ", ".join(info.name for info in methods())
         raise MethodError(f"There is no method {name!r}; there are auto, {names}.{nearest(name, _registered)}")
@@ -212,6 +240,10 @@ def auto_method(classifier: Any, given: Iterable[str] = ()) -> MethodInfo:
     # Those that have the parameters come first; whether one suits the model is asked last, for that may cost a pass.
     known.sort(key=lambda info: not asked <= {param.name for param in info.params})
     return next(info for info in known if not info.unfit(classifier))
+
+
+def _aliases() -> dict[str, str]:
+    return {alias: info.name for info in _registered.values() for alias in info.aliases}
 
 
 @cache

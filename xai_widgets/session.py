@@ -257,7 +257,9 @@ class Step:
         """The estimate as a frozen result; one that was `stopped` says so."""
         session, estimate, info = self._session, self.estimate, self.info
         values = estimate.values
-        if values is None:
+        if values is None and estimate.regions is None:  # pictures only
+            values = np.zeros(session.view.shape)
+        elif values is None:
             values = np.asarray(estimate.regions)[session.segments]
         warnings = [*estimate.warnings, *session.warnings]  # what the method says comes first
         if stopped:
@@ -268,7 +270,7 @@ class Step:
             warnings = [saturated, *session.warnings]  # whatever else is said of an empty map is not the reason
         elif saturated:
             warnings.append(saturated)
-        elif not estimate.warnings and float(np.ptp(values)) == 0:
+        elif not (estimate.warnings or estimate.pictures) and float(np.ptp(values)) == 0:
             warnings.append(f"The map is the same everywhere: {info.label} found nothing that matters here.")
         params = {name: _describe(value) for name, value in self._params.items()}
         return Explanation(
@@ -283,6 +285,8 @@ class Step:
             std_error=None if estimate.std_error is None else np.asarray(estimate.std_error, np.float64),
             coarse=estimate.coarse,
             off_image=session.off_image,
+            pictures=np.stack([picture for picture, _ in estimate.pictures]) if estimate.pictures else None,
+            captions=tuple(caption for _, caption in estimate.pictures),
             params={**params, "input": session.describe_input()},
             space=self._space,
             signed=info.signed,

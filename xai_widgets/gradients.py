@@ -1,0 +1,114 @@
+"""The engine of everything that differentiates: a stream of pictures in, the target's gradients out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xai_widgets.errors import MethodError
+from xai_widgets.perturb import AUTO_BATCH
+
+if TYPE_CHECKING:
+    from xai_widgets.problem import Problem
+
+
+class Gradients(NamedTuple):
+    """One batch of answers.
+
+    Attributes
+    ----------
+    inputs : Tensor, shape (b, C, h, w)
+    gradients : Tensor, shape (b, C, h, w)
+        ``∂ score / ∂ input`` of each picture.
+    scores : Tensor, shape (b,)
+        The target's number for each picture, in the problem's space.
+    """
+
+    inputs: Tensor
+    gradients: Tensor
+    scores: Tensor
+
+
+def gradients(problem: Problem, chunks: Iterable[Tensor]) -> Iterator[Gradients]:
+    """Ask for the target's gradient at a stream of pictures.
+
+    Parameters
+    ----------
+    problem : Problem
+    chunks : iterable of Tensor
+        Model input on the model's device, each (n, C, h, w) of any n; may be a generator, and is read no faster than
+        it is used.
+
+    Yields
+    ------
+    Gradients
+        In order, in batches that fit into memory. Closing the stream stops it between two batches; the model is inside
+        the guard only while a batch runs.
+
+    Raises
+    ------
+    MethodError
+        If no gradient reaches the picture.
+    """
+    size = problem.batch_size
+    if size == "auto":
+        size = AUTO_BATCH.get(problem.classifier.device.type, 16)
+    for chunk in chunks:
+        start = 0
+        while start < len(chunk):
+            batch = chunk[start : start + size]
+            try:
+                found = _ask(problem, batch)
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+                size = max(1, len(batch) // 2)
+                continue
+            yield found
+            start += len(batch)
+
+
+def gradient(problem: Problem, picture: Tensor) -> Gradients:
+    """The same for one picture (C, h, w); the batch has one row."""
+    return _ask(problem, picture[None])
+
+
+def _ask(problem: Problem, batch: Tensor) -> Gradients:
+    classifier = problem.classifier
+    with classifier.differentiable(batch) as (leaf, forward):
+        scores = problem.target.of(forward(leaf, problem.space))
+        found = classifier.gradient(scores.sum(), leaf, "its input")
+    return Gradients(batch, found.detach(), scores.detach())
+
+
+def flat(attribution: Tensor) -> np.ndarray:
+    """One number a pixel: the sum over channels of an attribution (C, h, w), float32 (h, w).
+
+    The sum keeps the sign and what adds up; a picture's channels are no features of their own to a reader.
+
+    Raises
+    ------
+    MethodError
+        If it is not finite.
+    """
+    values = attribution.detach().double().sum(0)
+    if not bool(torch.isfinite(values).all()):
+        raise MethodError(
+            f"The map is not finite: gradients overflow {attribution.dtype}. Pass the model in full precision: "
+            "model.float()"
+        )
+    return values.cpu().numpy().astype(np.float32)
+
+
+def completeness(values: np.ndarray, whole: float, empty: float) -> dict[str, tuple[float, str]]:
+    """The check of a map that should add up to ``whole - empty``: by how much it does not, and whether that is little.
+
+    Up to a hundredth of the difference is "good", as users of integrated gradients are advised (Sundararajan et al.
+    2017, §5: within 5 %, with more steps if not).
+    """
+    gap = abs(float(np.sum(values, dtype=np.float64)) - (whole - empty))
+    return {"completeness_gap": (gap, "good" if gap <= 0.01 * abs(whole - empty) + 1e-6 else "rough")}
