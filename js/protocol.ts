@@ -21,7 +21,7 @@ export interface Heat {
   label: string;
   target: number | [number, number] | null;
   target_name: string;
-  kind: "regions" | "pixels";
+  kind: "regions" | "pixels" | "none";
   width: number;
   height: number;
   pixels: DataView;
@@ -47,6 +47,20 @@ export interface History {
   at: number;
 }
 
+/** One parameter of a method, from which a control is made. */
+export interface ParamRow {
+  name: string;
+  kind: "int" | "float" | "str";
+  default: ParamValue;
+  low: number | null;
+  high: number | null;
+  choices: string[];
+  help: string;
+}
+
+/** Null where the method derives it. */
+export type ParamValue = number | string | null;
+
 export interface MethodRow {
   name: string;
   label: string;
@@ -54,6 +68,7 @@ export interface MethodRow {
   cost: string;
   summary: string;
   unfit: string;
+  params: ParamRow[];
 }
 
 /** A layer that the method can read. */
@@ -68,6 +83,13 @@ export interface Thumb {
   data: DataView;
   label: string;
   answer: string;
+}
+
+/** A picture that the method made. */
+export interface Plate {
+  mime: string;
+  data: DataView;
+  caption: string;
 }
 
 export interface Progress {
@@ -126,6 +148,7 @@ export const KERNEL_TRAITS = [
   "store",
   "layers",
   "pictures",
+  "gallery",
 ] as const;
 export const SHARED_TRAITS = [
   "target",
@@ -138,6 +161,7 @@ export const SHARED_TRAITS = [
   "sign",
   "layer",
   "picked",
+  "params",
 ] as const;
 export const STATUSES = ["idle", "running", "stopped", "failed", "closed"] as const;
 export const COLORMAPS = ["auto", "vermilion-blue", "purple-green", "viridis", "cividis"] as const;
@@ -172,10 +196,12 @@ export interface Traits {
   threshold: number;
   colormap: Colormap;
   sign: Sign;
-  /** These four are absent in pages that were saved before there were any. */
+  /** These are absent in pages that were saved before there were any. */
   layers?: LayerRow[];
   pictures?: Thumb[];
   /** The dotted name; empty: chosen by the method. */
   layer?: string;
   picked?: number;
+  gallery?: Plate[];
+  params?: Record<string, ParamValue>;
 }

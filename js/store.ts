@@ -24,6 +24,7 @@ export type Topic =
   | "trouble"
   | "facts"
   | "batch"
+  | "gallery"
   | "list";
 
 /** Nothing on show stays as it is when the picture is another one. */
@@ -55,6 +56,8 @@ const TOUCHES: Record<keyof Traits, Topic[]> = {
   layer: ["facts"],
   pictures: ["batch"],
   picked: ["batch"],
+  gallery: ["gallery"],
+  params: ["status"],
 };
 export const TRAITS = Object.keys(TOUCHES) as (keyof Traits)[];
 

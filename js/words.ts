@@ -45,6 +45,18 @@ export const probability = "probability";
 export const noClass = "No class with that name.";
 export const moreClasses = (n: number): string => `and ${n.toLocaleString("en")} more; type to narrow`;
 export const methods = "Method";
+export const searchMethods = (n: number): string => `Search ${n} methods`;
+export const noMethod = "No method with that name.";
+export const settings = (method: string): string => `Settings of ${method}`;
+export const defaults = "Defaults";
+export const spelled = (name: string): string => {
+  const words = name.replace(/^n_/, "number of ").replaceAll("_", " ");
+  return words.charAt(0).toUpperCase() + words.slice(1);
+};
+
+// what a method drew
+export const gallery = (method: string): string => `Pictures made by ${method}`;
+export const enlarge = (caption: string): string => `Enlarge: ${caption}`;
 
 // notes
 export const details = "Details";
@@ -91,6 +103,7 @@ export const weak = "weak";
 export const strong = "strong";
 export const summary = {
   none: (name: string): string => `This map shows no evidence for ${name} anywhere.`,
+  drawn: (method: string): string => `${method} draws pictures, below, and lays no map over the photo.`,
   most: (name: string, where: string, n: number, share: string): string =>
     `Most evidence for ${name}: ${where}; ${many(n, "region holds", "regions hold")} ${share} of it.`,
   strongest: (name: string, where: string): string => `Strongest for ${name}: ${where}.`,

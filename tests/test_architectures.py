@@ -1,6 +1,6 @@
-"""Every method on every kind of network: a map, or a reason. No layer and no token grid is ever named.
+"""Each kind of method on every kind of network: a map, or a reason. No layer and no token grid is ever named.
 
-``docs/models.md`` holds what this finds. After a change, or with a new method, write it anew::
+``docs/models.md`` holds what this finds. After a change write it anew::
 
     .venv/bin/python tests/test_architectures.py --write
 """
@@ -21,14 +21,14 @@ from models import assert_untouched, fingerprint, photo
 from torch import Tensor, nn
 
 import xai_widgets as xw
-from xai_widgets import layers
+from xai_widgets import layers, registry
 from xai_widgets.session import Session
 
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"
 BEGIN, END = "<!-- matrix: made by tests/test_architectures.py -->", "<!-- end of matrix -->"
 CLASSES = 5
-QUICK = {"window": 24, "stride": 24, "n_samples": 14}
-"""Parameters, of whatever method has them, that make it cheap."""
+COLUMNS = ("occlusion", "saliency", "gradcam", "guided_backprop", "deeplift", "lrp", "attention_gradient")
+"""One method for each thing that methods need of a network, and each that has rules of its own for what is inside."""
 
 V = "torchvision"
 T = "timm"
@@ -350,7 +350,7 @@ def row(case: Case) -> Row:
     before = fingerprint(model)
     image = photo(*case.size)
     session = Session(model, image, mean=[0.5] * 3, std=[0.25] * 3, segments="grid", n_segments=4, baseline="black")
-    cells = {info.name: cell(session, info) for info in xw.methods()}
+    cells = {name: cell(session, registry.get_method(name)) for name in COLUMNS}
     layer = None if layers.unfit(session.classifier) else layers.choose(session.classifier)
     found = Row(layer, cells, layer is None or lies_in_place(session.classifier, layer))
     assert_untouched(model, before)
@@ -359,8 +359,7 @@ def row(case: Case) -> Row:
 
 def cell(session: Session, info: xw.MethodInfo) -> str:
     """Run one method; return an empty string, or the reason why it refused."""
-    names = {param.name for param in info.params}
-    params = info.bind({name: value for name, value in QUICK.items() if name in names})
+    params = info.bind(info.quick)
     try:
         for target in range(CLASSES):  # maps that show support only are empty for some classes
             *_, last = session.explain(info, session.target(target), params)
@@ -401,16 +400,15 @@ def lies_in_place(classifier, layer: layers.Layer) -> bool:
 
 def matrix() -> str:
     """What was found, as a table for people, with the reasons below it."""
-    names = [info.name for info in xw.methods()]
     lines = [
-        f"| library | network | picture | layer read | its places | {' | '.join(names)} |",
-        f"|---|---|---|---|---|{'---|' * len(names)}",
+        f"| library | network | picture | layer read | its places | {' | '.join(COLUMNS)} |",
+        f"|---|---|---|---|---|{'---|' * len(COLUMNS)}",
     ]
     reasons: list[str] = []
     for case in CASES:
         found = row(case)
         marks = []
-        for name in names:
+        for name in COLUMNS:
             reason = found.cells[name]
             if reason and reason not in reasons:
                 reasons.append(reason)
@@ -455,8 +453,13 @@ def test_every_method_gives_a_map_or_a_reason_and_the_layer_is_found(case):
         assert found.cells["gradcam"] == ""
         assert found.lies == case.in_place
     assert all(len(reason.splitlines()) <= 1 for reason in found.cells.values())
-    for method in ("saliency", "lime", "shap", "occlusion"):
+    for method in ("saliency", "occlusion"):
         assert found.cells[method] == ""
+
+
+def test_each_need_has_a_column():
+    needs = {info.needs for info in xw.methods()}
+    assert {registry.get_method(name).needs for name in COLUMNS} == needs
 
 
 def test_the_page_about_models_says_what_is_found(capsys):

@@ -188,6 +188,41 @@ def test_the_method_is_switched_in_the_page(bridge, show):
     ready(bridge, w)
 
 
+def test_a_parameter_set_in_the_page_explains_anew_and_one_set_in_the_kernel_is_shown(bridge, show):
+    w = show(method="lime", n_samples=40)
+    page = bridge.page
+    settings = page.get_by_role("button", name="Settings of LIME")
+    settings.click()
+    field = page.get_by_role("spinbutton", name="Number of samples")
+    assert field.input_value() == "40"
+    field.fill("70")
+    field.press("Tab")
+    bridge.until(lambda: w.params["n_samples"] == 70, "the number in the kernel")
+    ready(bridge, w)
+    assert w.explanation.n_forward == 70
+    field.fill("2")  # fewer than the method takes: the browser says so, and nothing is sent
+    field.press("Tab")
+    page.keyboard.press("Escape")
+    assert w.params["n_samples"] == 70
+    w.params = {"n_samples": 50}
+    ready(bridge, w)
+    settings.click()
+    assert page.get_by_role("spinbutton", name="Number of samples").input_value() == "50"
+
+
+def test_what_a_method_draws_is_shown_with_captions_and_enlarged_on_demand(bridge, show):
+    w = show(method="feature_maps")
+    page = bridge.page
+    plates = page.get_by_role("group", name="Pictures made by").get_by_role("figure")
+    bridge.until(lambda: plates.count() == len(w.explanation.pictures), "the pictures")
+    caption = w.explanation.captions[0]
+    page.get_by_role("button", name=f"Enlarge: {caption}").click()
+    big = page.get_by_role("dialog").get_by_role("img", name=caption)
+    assert big.evaluate("image => image.naturalWidth") > 0
+    page.keyboard.press("Escape")
+    assert page.get_by_role("dialog").count() == 0
+
+
 def test_an_error_of_the_model_is_shown_with_a_retry_and_the_widget_stays_usable(bridge, show):
     model = Fails()
     w = show(model)

@@ -13,7 +13,7 @@ from xai_widgets import protocol
 SOURCE = (Path(__file__).parents[1] / "js" / "protocol.ts").read_text(encoding="utf-8")
 RECORDS = (
     "Picture", "Regions", "Heat", "Prediction", "History", "MethodRow", "Progress", "Failure", "Fact", "Judgement",
-    "RecordRequest", "LayerRow", "Thumb",
+    "RecordRequest", "LayerRow", "Thumb", "ParamRow", "Plate",
 )  # fmt: skip
 LISTS = ("KERNEL_TRAITS", "SHARED_TRAITS", "REQUESTS", "STATUSES", "COLORMAPS", "SIGNS", "VERDICTS")
 

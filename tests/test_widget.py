@@ -343,7 +343,7 @@ def test_the_model_is_left_as_found_after_everything(make):
     before = {k: v.clone() for k, v in model.state_dict().items()}
     w = make(model).wait(10)
     w.toggle(0)
-    for method in ("saliency", "occlusion", "lime", "shap"):
+    for method in ("saliency", "occlusion", "lime", "kernel_shap"):
         w.method = method
         w.wait(20)
     assert model.training
@@ -448,7 +448,7 @@ def test_what_a_cell_draws_while_the_model_works_is_not_rewound(make):
     assert len(seen) == 300
 
 
-@pytest.mark.parametrize("method", ["occlusion", "lime", "shap"])
+@pytest.mark.parametrize("method", ["occlusion", "lime", "kernel_shap"])
 def test_every_method_that_asks_often_can_be_stopped_after_each_batch(method):
     from xai_widgets.session import Session
 
@@ -485,3 +485,92 @@ def test_a_stopped_map_says_so_wherever_it_goes(make, tmp_path):
     assert any("Stopped after" in note for note in w.explanation.warnings)
     kept = xw.Explanation.load(w.explanation.save(tmp_path / "e.npz"))
     assert kept.warnings == w.explanation.warnings
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The method's parameters
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_parameters_on_show_are_those_of_the_method_and_setting_one_explains_anew(make):
+    w = make(method="lime", n_samples=40).wait(20)
+    assert w.params == {"n_samples": 40, "kernel_width": 0.25}
+    w.params = {"n_samples": 60}
+    w.wait(20)
+    assert w.params == {"n_samples": 60, "kernel_width": 0.25}
+    assert w.explanation.n_forward == 60
+    assert w.explanation.params["n_samples"] == 60
+
+
+def test_what_was_chosen_for_a_method_is_there_when_it_comes_back(make):
+    w = make(method="lime", n_samples=40).wait(20)
+    w.params = {"kernel_width": 0.5}
+    w.wait(20)
+    w.method = "occlusion"
+    w.wait(20)
+    assert w.params == {"window": None, "stride": None}
+    w.method = "lime"
+    w.wait(20)
+    assert w.params == {"n_samples": 40, "kernel_width": 0.5}
+    assert w.explanation.params["kernel_width"] == 0.5
+
+
+def test_another_method_is_run_once_not_once_more_for_its_parameters(make):
+    w = make(method="saliency").wait(20)
+    before = w.heat["id"]
+    w.method = "occlusion"
+    w.wait(20)
+    finished = [record for record in [w.heat] if not record["partial"]]
+    assert finished
+    assert w.heat["id"] == before + 1
+
+
+@pytest.mark.parametrize("bad", [{"n_samples": 0}, {"n_samples": "many"}, {"samples": 5}])
+def test_a_parameter_that_cannot_be_is_an_error_in_python_and_shown_in_the_browser(make, bad):
+    w = make(method="lime", n_samples=40).wait(20)
+    with pytest.raises(xw.ArgumentError, match=next(iter(bad))):
+        w.params = bad
+    w.set_state({"params": bad})
+    assert w.error["title"].startswith("params cannot be")
+    assert w.params == {"n_samples": 40, "kernel_width": 0.25}
+
+
+def test_parameters_that_are_no_numbers_or_words_are_kept_but_not_shown(make):
+    w = make(method="gradcam", target_layer="conv").wait(10)
+    assert "target_layer" not in w.params
+    assert w.layer == "conv"
+    rows = {row["name"]: row["params"] for row in w.methods}
+    assert [param["name"] for param in rows["lime"]] == ["n_samples", "kernel_width"]
+    assert rows["lime"][0] == {
+        "name": "n_samples", "kind": "int", "default": 1000, "low": 4, "high": 1_000_000, "choices": [],
+        "help": "Altered pictures to ask about; lime's default.",
+    }  # fmt: skip
+
+
+def test_opening_the_menu_makes_no_copy_of_the_model_and_a_refusal_is_remembered(make):
+    class Scripted(ColourModel):
+        def __init__(self):
+            super().__init__()
+            self.twice = torch.jit.script(torch.nn.Identity())
+
+        def forward(self, x):
+            return super().forward(self.twice(x))
+
+    w = make(Scripted()).wait(20)
+    unfit = {row["name"]: row["unfit"] for row in w.methods}
+    assert unfit["deeplift"] == ""  # not known yet
+    w.method = "deeplift"
+    w.wait(20)
+    assert w.status == "failed"
+    assert "TorchScript" in w.error["message"]
+    assert "TorchScript" in {row["name"]: row["unfit"] for row in w.methods}["deeplift"]
+
+
+def test_pictures_that_a_method_draws_travel_with_their_captions(make):
+    w = make(method="feature_maps").wait(20)
+    assert len(w.gallery) == len(w.explanation.pictures) > 0
+    assert [plate["caption"] for plate in w.gallery] == list(w.explanation.captions)
+    assert all(plate["data"].startswith(b"\x89PNG") for plate in w.gallery)
+    w.method = "saliency"
+    w.wait(20)
+    assert w.gallery == []

@@ -155,6 +155,18 @@ class Classifier:
                 self._no_gradient = ""
         return self._no_gradient
 
+    def no_copy(self, *, asking: bool = True) -> str:
+        """Why there is no canonical copy, in one line, or empty; unless `asking`, only if that is known already."""
+        if self.opaque:
+            return f"Needs a torch module to look into; {self.name} {self.opaque}."
+        if not asking:
+            return str(self._canonical) if isinstance(self._canonical, MethodError) else ""
+        try:
+            self.canonical()
+        except MethodError as error:
+            return str(error)
+        return ""
+
     def canonical(self) -> Canonical:
         """A copy in which each activation is a module of its own, made once and again after the model has changed.
 

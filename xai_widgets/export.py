@@ -45,6 +45,7 @@ def explanation_page(explanation: Explanation) -> str:
         "progress": {"done": 0, "total": 0, "left": -1},
         "error": None,
         "facts": facts(explanation),
+        "gallery": wire.gallery(explanation),
         "feedback": [],
         "store": {"path": "", "annotator": ""},
         "target": explanation.target,
@@ -115,6 +116,9 @@ def _script(models: Mapping[str, Any]) -> str:
 
 def _split(value: Any, path: tuple[Any, ...] = ()) -> tuple[Any, list[dict[str, Any]]]:
     """Take the bytes out of a state: the rest, and [{path, data in base64}]."""
+    if isinstance(value, list):
+        parts = [_split(item, (*path, number)) for number, item in enumerate(value)]
+        return [plain for plain, _ in parts], [buffer for _, buffers in parts for buffer in buffers]
     if isinstance(value, Mapping):
         plain, buffers = {}, []
         for key, item in value.items():

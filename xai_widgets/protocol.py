@@ -42,8 +42,9 @@ class Heat(TypedDict):
     label: str
     target: int | list[int] | None
     target_name: str
-    kind: Literal["regions", "pixels"]
-    """``regions``: a number each, ``pixels`` is empty. ``pixels``: a field, ``regions`` holds its means."""
+    kind: Literal["regions", "pixels", "none"]
+    """``regions``: a number each, ``pixels`` is empty. ``pixels``: a field, ``regions`` holds its means. ``none``: the
+    method draws pictures and no map."""
     width: int
     height: int
     pixels: bytes
@@ -82,6 +83,19 @@ class History(TypedDict):
     at: int
 
 
+class ParamRow(TypedDict):
+    """One parameter of a method, from which the page makes a control."""
+
+    name: str
+    kind: Literal["int", "float", "str"]
+    default: int | float | str | None
+    """None where the method derives it; `help` says how."""
+    low: float | None
+    high: float | None
+    choices: list[str]
+    help: str
+
+
 class MethodRow(TypedDict):
     name: str
     label: str
@@ -89,7 +103,8 @@ class MethodRow(TypedDict):
     cost: str
     summary: str
     unfit: str
-    """Why it cannot run on this model, or empty."""
+    """Why it cannot run on this model, as far as that is known, or empty."""
+    params: list[ParamRow]
 
 
 class LayerRow(TypedDict):
@@ -106,6 +121,14 @@ class Thumb(TypedDict):
     data: bytes
     label: str
     answer: str
+
+
+class Plate(TypedDict):
+    """A picture that the method made, and what it shows."""
+
+    mime: str
+    data: bytes
+    caption: str
 
 
 class Progress(TypedDict):
@@ -163,6 +186,7 @@ FEEDBACK: Final = "feedback"
 STORE: Final = "store"
 LAYERS: Final = "layers"
 PICTURES: Final = "pictures"
+GALLERY: Final = "gallery"
 # Owned by whoever changes them last, kernel or browser.
 TARGET: Final = "target"
 METHOD: Final = "method"
@@ -174,12 +198,13 @@ COLORMAP: Final = "colormap"
 SIGN: Final = "sign"
 LAYER: Final = "layer"
 PICKED: Final = "picked"
+PARAMS: Final = "params"
 
 KERNEL_TRAITS: Final = (
     PICTURE, REGIONS, HEAT, PREDICTION, CLASS_NAMES, METHODS, STATUS, PROGRESS, ERROR, FACTS, FEEDBACK, STORE,
-    LAYERS, PICTURES,
+    LAYERS, PICTURES, GALLERY,
 )  # fmt: skip
-SHARED_TRAITS: Final = (TARGET, METHOD, ACTIVE, HISTORY, OPACITY, THRESHOLD, COLORMAP, SIGN, LAYER, PICKED)
+SHARED_TRAITS: Final = (TARGET, METHOD, ACTIVE, HISTORY, OPACITY, THRESHOLD, COLORMAP, SIGN, LAYER, PICKED, PARAMS)
 
 STATUSES: Final = ("idle", "running", "stopped", "failed", "closed")
 COLORMAPS: Final = ("auto", "vermilion-blue", "purple-green", "viridis", "cividis")

@@ -14,6 +14,7 @@ from xai_widgets.errors import ArgumentError, MethodError, nearest
 
 if TYPE_CHECKING:
     from xai_widgets.problem import Estimate
+    from xai_widgets.protocol import ParamRow
 
 FAMILIES = {
     "perturbation": "Switch parts off and ask the model",
@@ -66,6 +67,18 @@ class Param:
         if outside or (self.choices and plain not in self.choices):
             raise ArgumentError(f"{self.name}={value!r} must be {self.limits()}, the default is {self.default!r}.")
         return self.kind(plain)
+
+    def row(self) -> ParamRow:
+        """What the page makes a control of."""
+        return {
+            "name": self.name,
+            "kind": self.kind.__name__,
+            "default": self.default,
+            "low": self.low,
+            "high": self.high,
+            "choices": list(self.choices),
+            "help": self.help,
+        }
 
     def limits(self) -> str:
         """The allowed values in words."""
@@ -131,7 +144,7 @@ class MethodInfo:
     space: str = "probability"
     cost: Callable[..., int] = lambda problem, **params: 1
     source: str = ""
-    quick: Mapping[str, Any] = field(default_factory=dict)
+    quick: Mapping[str, Any] = field(default_factory=dict, hash=False)
     aliases: tuple[str, ...] = ()
 
     @property
@@ -152,8 +165,11 @@ class MethodInfo:
                 )
         return {name: param.check(given.get(name, param.default)) for name, param in known.items()}
 
-    def unfit(self, classifier: Any) -> str:
-        """Why it cannot run on this model, in one line, or an empty string."""
+    def unfit(self, classifier: Any, *, asking: bool = True) -> str:
+        """Why it cannot run on this model, in one line, or an empty string.
+
+        Unless `asking`, what takes seconds to find out is left open.
+        """
         if self.needs == "gradients":
             return classifier.no_gradient()
         if self.needs == "layer":
@@ -161,10 +177,7 @@ class MethodInfo:
 
             return layers.unfit(classifier)
         if self.needs == "canonical":
-            try:
-                classifier.canonical()
-            except MethodError as error:
-                return str(error)
+            return classifier.no_copy(asking=asking)
         if self.needs == "attention":
             from xai_widgets import attention
 
@@ -186,7 +199,7 @@ class MethodTable(tuple[MethodInfo, ...]):
         )
 
 
-_AUTO = ("gradcam", "saliency", "lime", "shap", "occlusion")
+_AUTO = ("gradcam", "saliency", "lime", "kernel_shap", "occlusion")
 
 _registered: dict[str, MethodInfo] = {}
 
@@ -252,5 +265,6 @@ def _discover() -> None:
     package = importlib.import_module("xai_widgets.methods")
     for found in pkgutil.iter_modules(package.__path__):
         if not found.name.startswith("_"):
-            info = importlib.import_module(f"xai_widgets.methods.{found.name}").INFO
-            _registered[info.name] = info
+            info = getattr(importlib.import_module(f"xai_widgets.methods.{found.name}"), "INFO", None)
+            if info is not None:
+                _registered[info.name] = info

@@ -14,11 +14,11 @@ import numpy as np
 
 from xai_widgets import __version__, baselines, images, registry, targets, views
 from xai_widgets.classifiers import Classifier
-from xai_widgets.errors import ArgumentError, MethodError, TargetError
+from xai_widgets.errors import ArgumentError, MethodError, TargetError, first_line
 from xai_widgets.explanation import Explanation
 from xai_widgets.guard import same_randomness
 from xai_widgets.identity import fingerprint
-from xai_widgets.layers import choose, get_layer, survey
+from xai_widgets.layers import choose, get_layer, survey, unfit
 from xai_widgets.outputs import KINDS, SPACES
 from xai_widgets.perturb import AUTO_BATCH
 from xai_widgets.preparing import prepare
@@ -149,36 +149,42 @@ class Session:
         """Forward passes a method will take."""
         return int(info.cost(self._toggles, **params))
 
-    def menu(self, given: Mapping[str, Mapping[str, Any]]) -> list[MethodRow]:
-        """Every method with its price on this model, or the reason why it cannot run.
+    def menu(self, given: Mapping[str, Mapping[str, Any]], *, asking: bool = True) -> list[MethodRow]:
+        """Every method with its parameters and its price on this model, or the reason why it cannot run.
 
-        `given` holds parameters by method, where they are not the defaults.
+        `given` holds parameters by method, where they are not the defaults. Unless `asking`, reasons that take seconds
+        to find out are left open.
         """
-        rows: list[MethodRow] = []
-        for info in registry.methods():
-            unfit = info.unfit(self.classifier)
-            cost = (
-                "" if unfit else _price(self.cost(info, info.bind(given.get(info.name, {}))), self.classifier.seconds)
-            )
-            family = registry.FAMILIES.get(info.family, info.family)
-            rows.append(
-                {
-                    "name": info.name,
-                    "label": info.label,
-                    "family": family,
-                    "cost": cost,
-                    "summary": info.summary,
-                    "unfit": unfit,
-                }
-            )
-        return rows
+        return [self._row(info, given.get(info.name, {}), asking) for info in registry.methods()]
+
+    def _row(self, info: MethodInfo, given: Mapping[str, Any], asking: bool) -> MethodRow:
+        reason = info.unfit(self.classifier, asking=asking)
+        return {
+            "name": info.name,
+            "label": info.label,
+            "family": registry.FAMILIES.get(info.family, info.family),
+            "cost": "" if reason else self._price(info, info.bind(given)),
+            "summary": info.summary,
+            "unfit": reason,
+            "params": [param.row() for param in info.params if param.kind is not object],
+        }
+
+    def _price(self, info: MethodInfo, params: Mapping[str, Any]) -> str:
+        """``"300 calls, 6 s"``; a pass back costs about as much as two more, and all is rounded boldly."""
+        try:
+            calls = self.cost(info, params)
+        except MethodError as error:  # a parameter that does not fit this model; whoever asks for the map is told
+            return first_line(error)
+        seconds = calls * self.classifier.seconds * (1 if info.needs == "answers" else 3)
+        words = f"{seconds:.1f} s" if seconds < 1 else f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+        return f"{calls:,} call{'' if calls == 1 else 's'}, {words}"
 
     def layers(self, info: MethodInfo, read: str = "") -> list[LayerRow]:
         """The layers worth reading with a method, and how finely each sees; none where it reads no layer.
 
         Those are the blocks, the layer that is chosen unless told otherwise, and the one that is `read` now.
         """
-        if info.needs != "layer" or info.unfit(self.classifier):
+        if not any(param.name == "target_layer" for param in info.params) or unfit(self.classifier):
             return []
         wanted = {read, choose(self.classifier).name}
         return [
@@ -317,17 +323,10 @@ class Step:
         )
 
 
-def _price(calls: int, seconds: float) -> str:
-    """``"300 calls, 6 s"``; seconds are those of single calls measured once, so they are rounded boldly."""
-    total = calls * seconds
-    words = f"{total:.1f} s" if total < 1 else f"{total:.0f} s" if total < 90 else f"{total / 60:.0f} min"
-    return f"{calls:,} call{'s' if calls > 1 else ''}, {words}"
-
-
 @cache
 def _versions() -> dict[str, str]:
     """Versions of everything that can change a map."""
-    others = {name: version(name) for name in ("torch", "numpy", "scikit-image", "lime", "shap", "Pillow")}
+    others = {name: version(name) for name in ("torch", "numpy", "scikit-image", "captum", "lime", "shap", "Pillow")}
     return {"xai-widgets": __version__, "python": platform.python_version(), **others}
 
 

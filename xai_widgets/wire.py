@@ -48,6 +48,7 @@ def regions(labels: np.ndarray) -> protocol.Regions:
 def heat(explanation: Explanation, number: int, label: str, *, partial: bool = False) -> protocol.Heat:
     """A map; one number a region where that is all there is, else the field at its own resolution."""
     by_region = explanation.segment_values is not None
+    no_map = explanation.pictures is not None and not explanation.values.any()
     field = np.zeros((0, 0), np.float32)
     if not by_region:
         field = explanation.coarse if explanation.coarse is not None else _reduce_field(explanation.values)
@@ -57,7 +58,7 @@ def heat(explanation: Explanation, number: int, label: str, *, partial: bool = F
         "label": label,
         "target": explanation.target,
         "target_name": explanation.target_name,
-        "kind": "regions" if by_region else "pixels",
+        "kind": "none" if no_map else "regions" if by_region else "pixels",
         "width": field.shape[1],
         "height": field.shape[0],
         "pixels": floats(field),
@@ -81,6 +82,15 @@ def thumb(image: np.ndarray | None, label: str, answer: str = "") -> protocol.Th
         small.thumbnail((THUMB_SIDE, THUMB_SIDE), Image.Resampling.LANCZOS)
         data = _encode(small, "image/jpeg")
     return {"mime": "image/jpeg", "data": data, "label": label, "answer": answer}
+
+
+def gallery(explanation: Explanation) -> list[protocol.Plate]:
+    """The pictures that the method made, with their captions."""
+    pictures = () if explanation.pictures is None else explanation.pictures
+    return [
+        {"mime": "image/png", "data": _encode(_reduce(Image.fromarray(pixels)), "image/png"), "caption": caption}
+        for pixels, caption in zip(pictures, explanation.captions, strict=True)
+    ]
 
 
 def prediction(before: np.ndarray, now: np.ndarray, off: Sequence[int]) -> protocol.Prediction:

@@ -76,6 +76,7 @@ export class Evidence {
 
   /** A value as text, in points or raw. */
   text(v: number): string {
+    if (this.heat.kind === "none") return "–";
     return this.signed ? signed(v * this.factor, this.digits) : plain(v * this.factor, this.digits);
   }
 

@@ -13,6 +13,7 @@ export function summarise(
   width: number,
   height: number,
 ): string {
+  if (evidence.heat.kind === "none") return words.summary.drawn(evidence.heat.label);
   if (evidence.empty) return words.summary.none(name);
   const where = (regions: number[]): string =>
     [...new Set(regions.map((r) => placeWord(places[r] as Place, width, height)))].slice(0, 3).join(", ");

@@ -104,7 +104,7 @@ test("another method or class starts the score anew, a better map of the same do
   host.set("heat", { ...host.state.heat, id: 2 });
   void store.evidence;
   expect(store.ui.tests).toHaveLength(1);
-  host.set("heat", { ...host.state.heat, id: 3, method: "shap" });
+  host.set("heat", { ...host.state.heat, id: 3, method: "kernel_shap" });
   expect(store.ui.tests).toEqual([]);
 });
 

@@ -1,6 +1,6 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import type { Fact, Thumb, Traits } from "../protocol.ts";
+import type { Fact, MethodRow, Plate, Thumb, Traits } from "../protocol.ts";
 import { Store } from "../store.ts";
 import { bytes, FakeHost } from "../testing/fake_model.ts";
 import { judgement } from "../views/judgement.ts";
@@ -305,4 +305,98 @@ test("a judgement that is stored after the picture has changed takes no mark of 
   await frame();
   expect(store.marks).toEqual([1]);
   expect(judged.node.querySelector(".saved")?.textContent).toContain("Saved");
+});
+
+const METHODS: MethodRow[] = [
+  {
+    ...{ name: "lime", label: "LIME", family: "Ask", cost: "100 calls, 2 s", summary: "Weights.", unfit: "" },
+    params: [
+      { name: "n_samples", kind: "int", default: 1000, low: 4, high: 9000, choices: [], help: "How many." },
+      {
+        name: "window",
+        kind: "int",
+        default: null,
+        low: 1,
+        high: null,
+        choices: [],
+        help: "Side. Default: a seventh.",
+      },
+      { name: "rule", kind: "str", default: "a", low: null, high: null, choices: ["a", "b"], help: "Which." },
+    ],
+  },
+  { name: "gone", label: "No use", family: "Ask", cost: "", summary: "Never.", unfit: "Needs a gradient.", params: [] },
+  { name: "rise", label: "RISE", family: "Ask", cost: "1 call", summary: "Masks.", unfit: "", params: [] },
+];
+const settingsButton = (): HTMLButtonElement =>
+  document.querySelector<HTMLButtonElement>("[aria-label^=Settings]") as HTMLButtonElement;
+
+test("the controls of a method are made from its parameters, and a change is sent at once", async () => {
+  const params = { n_samples: 40, window: null, rule: "a" };
+  const { host } = await show({ ...columns(4, 4, 1), methods: METHODS, params });
+  settingsButton().click();
+  const [samples, window] = [...document.querySelectorAll<HTMLInputElement>(".set input")];
+  const rule = document.querySelector<HTMLSelectElement>(".set select");
+  expect([samples?.value, samples?.min, samples?.max, samples?.required]).toEqual(["40", "4", "9000", true]);
+  expect([window?.value, window?.placeholder, window?.required]).toEqual(["", "Automatic", false]);
+  expect([...(rule?.options ?? [])].map((option) => option.value)).toEqual(["a", "b"]);
+  if (!samples || !window || !rule) throw new Error("no controls");
+  window.value = "9";
+  window.onchange?.(new Event("change"));
+  expect(host.state.params).toEqual({ ...params, window: 9 });
+  rule.value = "b";
+  rule.onchange?.(new Event("change"));
+  expect(host.state.params).toEqual({ n_samples: 40, window: 9, rule: "b" });
+  window.value = "";
+  window.onchange?.(new Event("change"));
+  expect(host.state.params?.window).toBe(null);
+  const sent = host.saves;
+  samples.value = "";
+  samples.onchange?.(new Event("change"));
+  expect(host.saves).toBe(sent); // a number is required: nothing is sent until there is one
+  [...document.querySelectorAll<HTMLButtonElement>(".pop .btn")].at(-1)?.click();
+  expect(host.state.params).toEqual({ n_samples: 1000, window: null, rule: "a" });
+  expect(samples.value).toBe("1000");
+});
+
+test("a method without parameters has no settings", async () => {
+  const { host } = await show({ ...columns(4, 4, 1), methods: METHODS, method: "rise" });
+  expect(settingsButton().hidden).toBe(true);
+  change(host, { method: "lime" });
+  await frame();
+  expect(settingsButton().hidden).toBe(false);
+});
+
+test("methods are found by name; those that cannot run come last and say why", async () => {
+  const { host } = await show({ ...columns(4, 4, 1), methods: METHODS });
+  document.querySelectorAll<HTMLButtonElement>("button.pick")[1]?.click();
+  const names = (): (string | null | undefined)[] =>
+    [...document.querySelectorAll(".menu .it")].map((row) => row.querySelector(".l")?.textContent);
+  expect(names()).toEqual(["LIME", "RISE", "No use"]);
+  expect(document.querySelector(".menu .it[aria-disabled]")?.textContent).toContain("Needs a gradient.");
+  const search = document.querySelector<HTMLInputElement>(".menu .srch") as HTMLInputElement;
+  search.value = "ris";
+  search.dispatchEvent(new Event("input"));
+  expect(names()).toEqual(["RISE"]);
+  search.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter" }));
+  expect(host.state.method).toBe("rise");
+});
+
+test("what a method drew is shown with its captions and goes with it; its map is none", async () => {
+  const plate = (caption: string): Plate => ({ mime: "image/png", data: bytes(Uint16Array.from([1])), caption });
+  const base = columns(4, 4, 1);
+  const heat = { ...base.heat, kind: "none", label: "Units", regions: bytes(new Float32Array(4)) } as Traits["heat"];
+  const { host } = await show({ ...base, heat, gallery: [plate("channel <b>1</b>"), plate("channel 2")] });
+  expect([...document.querySelectorAll("figcaption")].map((each) => each.textContent)).toEqual([
+    "channel <b>1</b>",
+    "channel 2",
+  ]);
+  expect(document.querySelector(".sum")?.textContent).toBe(
+    "Units draws pictures, below, and lays no map over the photo.",
+  );
+  document.querySelector<HTMLButtonElement>(".plates button")?.click();
+  expect(document.querySelector<HTMLImageElement>(".pop .big")?.alt).toBe("channel <b>1</b>");
+  change(host, { gallery: [] });
+  await frame();
+  expect(document.querySelector<HTMLElement>(".plates")?.hidden).toBe(true);
+  expect(document.querySelector(".pop")).toBe(null);
 });

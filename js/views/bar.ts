@@ -1,10 +1,12 @@
 /** The first line, one sentence: why this class, according to which method; and what is going on. */
 import { el, icon, opens, span, told } from "../lib/dom.ts";
 import { percent } from "../lib/format.ts";
+import type { MethodRow } from "../protocol.ts";
 import type { Store } from "../store.ts";
 import * as words from "../words.ts";
 import { fillClasses, fillMethods } from "./menus.ts";
 import type { Popovers } from "./popover.ts";
+import { fillSettings } from "./settings.ts";
 
 export function bar(store: Store, popovers: Popovers, help: () => void): HTMLElement[] {
   const name = el("b");
@@ -18,6 +20,13 @@ export function bar(store: Store, popovers: Popovers, help: () => void): HTMLEle
   const methods = pick(words.accordingTo, method, null);
   classes.onclick = () => popovers.toggle(classes, words.classes, (n) => fillClasses(store, popovers, n), "menu");
   methods.onclick = () => popovers.toggle(methods, words.methods, (n) => fillMethods(store, popovers, n), "menu");
+  const own = (): MethodRow | undefined =>
+    store.host.get("methods").find((row) => row.name === store.host.get("method"));
+  const settings = el("button", { class: "ib", ...opens }, icon("sliders"));
+  settings.onclick = () => {
+    const row = own();
+    if (row) popovers.toggle(settings, words.settings(row.label), (n) => fillSettings(store, row, n));
+  };
   const stop = el(
     "button",
     { class: "btn stop", onclick: () => void store.host.request("stop") },
@@ -54,7 +63,11 @@ export function bar(store: Store, popovers: Popovers, help: () => void): HTMLEle
         : [...(changed ? [span("from", `${percent(before[target] ?? 0)} → `)] : []), percent(now[target] ?? 0)]),
     );
     const heat = store.host.get("heat");
-    const chosen = store.host.get("methods").find((row) => row.name === store.host.get("method"));
+    const chosen = own();
+    settings.hidden = !chosen?.params?.length;
+    settings.disabled = store.ui.kernel === "gone";
+    settings.title = words.settings(chosen?.label ?? "");
+    settings.setAttribute("aria-label", settings.title);
     method.textContent = chosen?.label ?? heat.label ?? store.host.get("method");
 
     const status = store.host.get("status");
@@ -77,5 +90,5 @@ export function bar(store: Store, popovers: Popovers, help: () => void): HTMLEle
     kernelWord.textContent = words.kernel[state][0];
     kernel.setAttribute("aria-label", words.kernel[state][1]);
   });
-  return [el("header", { class: "bar" }, classes, methods, running, kernel, helpButton), progress];
+  return [el("header", { class: "bar" }, classes, methods, settings, running, kernel, helpButton), progress];
 }

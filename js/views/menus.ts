@@ -1,6 +1,7 @@
 /** What the two pickers open: classes, found among all names, and methods with their price. */
 import { div, el, icon, span } from "../lib/dom.ts";
 import { percent } from "../lib/format.ts";
+import type { MethodRow } from "../protocol.ts";
 import type { Store } from "../store.ts";
 import * as words from "../words.ts";
 import type { Popovers } from "./popover.ts";
@@ -34,6 +35,19 @@ function entry({ label, right, note, current, disabled, choose }: Entry): HTMLEl
   );
 }
 
+/** A field that fills `box` with what fits the words typed, now and after every letter. */
+function searchField(label: string, box: HTMLElement, fill: (query: string) => void): HTMLInputElement {
+  const input = el("input", { class: "srch", type: "search", placeholder: label, "aria-label": label });
+  const now = (): void => fill(input.value.trim().toLowerCase());
+  input.addEventListener("input", now);
+  input.addEventListener("keydown", (event) => {
+    // Enter takes the best hit, as people expect of a search.
+    if (event.key === "Enter") box.querySelector<HTMLButtonElement>("button:not([aria-disabled])")?.click();
+  });
+  now();
+  return input;
+}
+
 export function fillClasses(store: Store, popovers: Popovers, node: HTMLElement): void {
   const names = store.host.get("class_names");
   const now = store.now;
@@ -44,14 +58,7 @@ export function fillClasses(store: Store, popovers: Popovers, node: HTMLElement)
     popovers.close(true);
     store.choose("target", index);
   };
-  const search = el("input", {
-    class: "srch",
-    type: "search",
-    placeholder: words.searchClasses(names.length),
-    "aria-label": words.searchClasses(names.length),
-  });
-  const fill = (): void => {
-    const query = search.value.trim().toLowerCase();
+  const search = searchField(words.searchClasses(names.length), box, (query) => {
     const hits = query ? order.filter((i) => (names[i] as string).toLowerCase().includes(query)) : order.slice(0, TOP);
     const rows = hits.slice(0, MOST).map((i) =>
       entry({
@@ -73,34 +80,36 @@ export function fillClasses(store: Store, popovers: Popovers, node: HTMLElement)
       ...(hits.length ? [] : [div("grp", words.noClass)]),
       ...(rest > 0 ? [div("grp", words.moreClasses(rest))] : []),
     );
-  };
-  search.addEventListener("input", fill);
-  search.addEventListener("keydown", (event) => {
-    // Enter takes the best hit, as people expect of a search.
-    if (event.key === "Enter") box.querySelector<HTMLButtonElement>("button")?.click();
   });
-  fill();
   node.append(search, box);
 }
 
 export function fillMethods(store: Store, popovers: Popovers, node: HTMLElement): void {
   const rows = store.host.get("methods");
-  for (const family of new Set(rows.map((row) => row.family))) {
-    node.append(div("grp", el("span", {}, family)));
-    for (const row of rows.filter((r) => r.family === family)) {
-      node.append(
-        entry({
-          label: row.label,
-          right: [row.cost],
-          note: row.unfit || row.summary,
-          current: row.name === store.host.get("method"),
-          disabled: Boolean(row.unfit),
-          choose: () => {
-            popovers.close(true);
-            store.choose("method", row.name);
-          },
-        }),
-      );
-    }
-  }
+  const box = el("div");
+  const row = ({ name, label, cost, summary, unfit }: MethodRow): HTMLElement =>
+    entry({
+      label,
+      right: [cost],
+      note: unfit || summary,
+      current: name === store.host.get("method"),
+      disabled: Boolean(unfit),
+      choose: () => {
+        popovers.close(true);
+        store.choose("method", name);
+      },
+    });
+  const search = searchField(words.searchMethods(rows.length), box, (query) => {
+    const hits = rows.filter(({ name, label, family }) => `${name} ${label} ${family}`.toLowerCase().includes(query));
+    // What cannot run comes last in its family: it is there to say why.
+    const sorted = [...hits].sort((a, b) => Number(Boolean(a.unfit)) - Number(Boolean(b.unfit)));
+    const families = [...new Set(hits.map(({ family }) => family))].flatMap((family) => [
+      div("grp", el("span", {}, family)),
+      ...sorted.filter((hit) => hit.family === family).map(row),
+    ]);
+    box.replaceChildren(...(hits.length ? families : [div("grp", words.noMethod)]));
+  });
+  node.append(search, box);
+  // The method on show may be far down.
+  box.querySelector("[aria-current]")?.scrollIntoView?.({ block: "center" });
 }

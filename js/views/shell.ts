@@ -6,6 +6,7 @@ import * as words from "../words.ts";
 import { bar } from "./bar.ts";
 import { chips } from "./chips.ts";
 import { display } from "./display.ts";
+import { gallery } from "./gallery.ts";
 import { Help } from "./help.ts";
 import { judgement } from "./judgement.ts";
 import { keys } from "./keys.ts";
@@ -43,6 +44,7 @@ export function shell(parent: HTMLElement, store: Store): void {
         pictures(store, uid),
         ...canvas.nodes,
         ...legend(store).nodes,
+        gallery(store, popovers),
         ...display(store, uid),
       ),
       predicted,

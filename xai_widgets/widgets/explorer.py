@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from xai_widgets.feedback.records import Feedback
 from xai_widgets.jobs import RUNNER, steps
 from xai_widgets.widgets import cells, toggles
 from xai_widgets.widgets._requests import Requests, message_of
+from xai_widgets.widgets._settings import Settings
 from xai_widgets.widgets._strip import Strip
 from xai_widgets.widgets._traits import ActiveRegions, Answer, Records
 
@@ -74,6 +76,8 @@ class Explorer(anywidget.AnyWidget):
     sign = t.Enum(protocol.SIGNS, "both").tag(sync=True)
     layer = t.Unicode().tag(sync=True)
     """The layer that the method reads, by its dotted name; empty lets the method choose."""
+    params = t.Dict().tag(sync=True)
+    """The numbers and words that the method takes, by name; set some of them to explain anew, the others stay."""
     picked = t.Int().tag(sync=True)
     """Which picture of a batch is on show, counted from 0."""
 
@@ -88,6 +92,7 @@ class Explorer(anywidget.AnyWidget):
     facts = t.List().tag(sync=True)
     layers = t.List().tag(sync=True)
     pictures = t.List().tag(sync=True)
+    gallery = t.List().tag(sync=True)
     store = t.Dict().tag(sync=True)
 
     def __init__(
@@ -103,8 +108,8 @@ class Explorer(anywidget.AnyWidget):
         self._strip = Strip(self, pictures, targets)
         self._session: Session | None = session
         self._target = target
-        self._opening = False
-        self._params = {method.name: dict(params)}
+        self._quiet = False
+        self._settings = Settings(method.name, params)
         self._judge = judge
         self._callbacks: list[Callable[[Feedback], Any]] = []
         self._maps = 0
@@ -121,9 +126,10 @@ class Explorer(anywidget.AnyWidget):
             picture=wire.picture(session.view.image, session.off_image),
             regions=wire.regions(session.segments),
             class_names=list(session.class_names or [f"class {i}" for i in range(len(session.probabilities))]),
-            methods=session.menu(self._params),
+            methods=session.menu(self._settings.given, asking=False),
             pictures=self._strip.blank(),
-            layer=self._own_layer(method.name),
+            layer=self._settings.layer(method, session),
+            params=self._settings.plain(method),
             store={"path": judge.location, "annotator": judge.annotator},
         )
         self.set_trait("prediction", session.probabilities)
@@ -244,7 +250,7 @@ class Explorer(anywidget.AnyWidget):
         self.unobserve_all()
         with self.hold_trait_notifications():
             self.picture, self.regions, self.heat = {}, {}, {}
-            self.class_names, self.facts, self.pictures, self.layers = [], [], [], []
+            self.class_names, self.facts, self.pictures, self.layers, self.gallery = [], [], [], [], []
             self.set_trait("explanation", None)
         self._esm = self._css = ""
 
@@ -255,7 +261,7 @@ class Explorer(anywidget.AnyWidget):
         if self._session is None or self.comm is None:
             return proposal["value"]
         found = self._session.target(proposal["value"])
-        if not self._opening:  # a class chosen by the reader stays chosen for the other pictures
+        if not self._quiet:  # a class chosen by the reader stays chosen for the other pictures
             self._strip.want(proposal["value"])
         if found != self._target:
             before, self._target = self._target, found
@@ -272,6 +278,10 @@ class Explorer(anywidget.AnyWidget):
         if proposal["value"] and self._session is not None:
             self._session.layer_name(proposal["value"])
         return proposal["value"]
+
+    @t.validate("params")
+    def _validate_params(self, proposal: Any) -> dict[str, Any]:
+        return proposal["value"] if self._session is None else self._plain(proposal["value"])
 
     @t.validate("picked")
     def _validate_picked(self, proposal: Any) -> int:
@@ -300,23 +310,25 @@ class Explorer(anywidget.AnyWidget):
             "method": self._session.method,
             "active": lambda value: active.validate(self, np.array(value, bool)),
             "layer": lambda value: value and self._session.layer_name(value),
+            "params": self._plain,
             "picked": self._strip.check,
         }
 
     @t.observe("target", "method")
     def _explain_anew(self, change: Any) -> None:
-        if self.comm is None or self._session is None or self._opening:
+        if self.comm is None or self._session is None or self._quiet:
             return
-        if change["name"] == "method" and self.layer != self._own_layer(self.method):
-            self.layer = self._own_layer(self.method)  # explains anew
-        else:
-            self._request_map()
+        if change["name"] == "method":
+            with self._quietly(), self.hold_sync():
+                self.layer = self._settings.layer(self._info, self._session)
+                self.params = self._settings.plain(self._info)
+        self._request_map()
         if change["name"] == "target":
             self._request_feedback()
 
     @t.observe("active")
     def _ask_anew(self, change: Any) -> None:
-        if self._session is None or self._opening:
+        if self._session is None or self._quiet:
             return
         off = self._off()
         if toggles.present(self.history) != off:
@@ -326,18 +338,37 @@ class Explorer(anywidget.AnyWidget):
 
     @t.observe("layer")
     def _read_anew(self, change: Any) -> None:
-        if self.comm is None or self._session is None or not self._reads_layer():
+        if self.comm is None or self._session is None or self._quiet:
             return
-        self._params.setdefault(self.method, {})["target_layer"] = change["new"] or None
+        if any(param.name == "target_layer" for param in self._info.params):
+            self._settings.take(self._info, {"target_layer": change["new"] or None})
+            self._request_map()
+
+    @t.observe("params")
+    def _set_anew(self, change: Any) -> None:
+        if self.comm is None or self._session is None or self._quiet:
+            return
+        self._settings.take(self._info, change["new"])
         self._request_map()
 
-    def _reads_layer(self) -> bool:
-        return self._session.method(self.method).needs == "layer"
+    @property
+    def _info(self) -> MethodInfo:
+        return self._session.method(self.method)
 
-    def _own_layer(self, method: str) -> str:
-        """The layer given for a method, by name; empty where none is."""
-        given = self._params.get(method, {}).get("target_layer")
-        return "" if given is None else self._session.layer_name(given)
+    def _plain(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What the method's numbers and words would be with these in their place; an unknown one is an error."""
+        info, now = self._info, self._settings.plain(self._info)
+        bound = info.bind({**self._settings.given.get(info.name, {}), **given})
+        return {name: bound[name] for name in now}
+
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        """Change traits without what a reader's change would set off."""
+        before, self._quiet = self._quiet, True
+        try:
+            yield
+        finally:
+            self._quiet = before
 
     @t.observe("picked")
     def _open_anew(self, _change: Any) -> None:
@@ -357,9 +388,8 @@ class Explorer(anywidget.AnyWidget):
     # ---- work, filed here and done by the worker -------------------------------------------------------------------
 
     def _request_map(self) -> None:
-        session, target = self._session, self._target
-        info = session.method(self.method)
-        params = info.bind(self._params.get(info.name, {}))
+        session, target, info = self._session, self._target, self._info
+        params = self._settings.all(info)
         with self.hold_sync():
             self.status = "running"
             self.progress = {"done": 0, "total": session.cost(info, params), "left": -1.0}
@@ -386,22 +416,18 @@ class Explorer(anywidget.AnyWidget):
     def put_on_show(self, session: Session, wanted: Any) -> None:
         """Take another picture; everything that spoke of the last one goes at once."""
         target = session.target(wanted)
-        self._opening = True
-        try:
-            with self.hold_sync():
-                self._session, self._target, self._judge = session, target, self._judge.beside(session)
-                self._on_show = target, None
-                self.n_segments, self.before, self.answered_off = session.n_segments, session.probabilities, []
-                self.picture = wire.picture(session.view.image, session.off_image)
-                self.regions = wire.regions(session.segments)
-                self.heat, self.facts, self.history = {}, [], toggles.start()
-                self.active = np.ones(session.n_segments, bool)
-                self.target = target.key
-                self.set_trait("prediction", session.probabilities)
-                self.set_trait("explanation", None)
-                self.set_trait("feedback", ())
-        finally:
-            self._opening = False
+        with self._quietly(), self.hold_sync():
+            self._session, self._target, self._judge = session, target, self._judge.beside(session)
+            self._on_show = target, None
+            self.n_segments, self.before, self.answered_off = session.n_segments, session.probabilities, []
+            self.picture = wire.picture(session.view.image, session.off_image)
+            self.regions = wire.regions(session.segments)
+            self.heat, self.facts, self.gallery, self.history = {}, [], [], toggles.start()
+            self.active = np.ones(session.n_segments, bool)
+            self.target = target.key
+            self.set_trait("prediction", session.probabilities)
+            self.set_trait("explanation", None)
+            self.set_trait("feedback", ())
         self._request_map()
         self._request_feedback()
 
@@ -421,10 +447,15 @@ class Explorer(anywidget.AnyWidget):
             self.set_trait("explanation", explanation)
             self.heat = wire.heat(explanation, self._maps, info.label, partial=partial)
             self.facts = facts(explanation)
+            self.gallery = wire.gallery(explanation)
             self.progress = progress
             if not partial:
                 self.status = "idle"
-                self.methods = self._session.menu(self._params)  # with what was learned about the price of a call
+                self._reprice()
+
+    def _reprice(self) -> None:
+        """The methods again, with what was learned meanwhile: what a call costs, which cannot run."""
+        self.methods = self._session.menu(self._settings.given, asking=False)
 
     def _stopped(self) -> None:
         # A newer request has set the status to running already; only a stop without one leaves it stopped.
@@ -479,6 +510,7 @@ class Explorer(anywidget.AnyWidget):
             self._show(error, title)
             if kind == "explain":
                 self.status = "failed"
+                self._reprice()
 
         RUNNER.submit((id(self), kind), work, fail=fail, cancelled=cancelled, urgent=urgent, queue=urgent)
 
