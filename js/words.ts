@@ -99,6 +99,8 @@ export const sayRegion = (r: number, value: string, rank: number, of: number, pl
 export const speaksAgainst = (name: string): string => `← against ${name}`;
 export const speaksFor = (name: string): string => `for ${name} →`;
 export const still = (name: string, method: string): string => `Still showing ${name}, according to ${method}.`;
+/** The end of a bar beyond which a few pixels lie. */
+export const beyond = (value: string, v: number): string => `${v < 0 ? "≤" : "≥"} ${value}`;
 export const weak = "weak";
 export const strong = "strong";
 export const summary = {

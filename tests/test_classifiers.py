@@ -21,7 +21,7 @@ from xai_widgets.session import Session
 PIXELS = photo()
 METHODS = {
     "gradcam": {}, "saliency": {}, "occlusion": {"window": 24, "stride": 24},
-    "lime": {"n_samples": 16}, "shap": {"n_samples": 30},
+    "lime": {"n_samples": 16}, "kernel_shap": {"n_samples": 30},
 }  # fmt: skip
 
 

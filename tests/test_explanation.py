@@ -80,7 +80,7 @@ def test_nothing_about_it_can_be_changed(lime):
             with pytest.raises(ValueError, match="read-only"):
                 array[0] = 0
     with pytest.raises(dataclasses.FrozenInstanceError):
-        lime.method = "shap"
+        lime.method = "kernel_shap"
     with pytest.raises(TypeError):
         lime.params["n_samples"] = 1
     with pytest.raises(TypeError):

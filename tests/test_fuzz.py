@@ -173,7 +173,7 @@ MODEL_OPTIONS = st.fixed_dictionaries(
         "seed": st.sampled_from([0, 5, -1, "a"]),
         "batch_size": st.sampled_from(["auto", 1, 3, 0, "big"]),
         "device": st.sampled_from([None, "cpu", "tpu"]),
-        "method": st.sampled_from(["auto", "occlusion", "saliency", "gradcam", "lime", "shap", "magic", 3]),
+        "method": st.sampled_from(["auto", "occlusion", "saliency", "gradcam", "lime", "kernel_shap", "magic", 3]),
     },
 )
 PICTURE = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
@@ -187,7 +187,7 @@ PICTURE = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
 )
 def test_any_answer_is_explained_or_refused_in_words(answer, wrap, options):
     method = options.get("method", "occlusion")
-    own = {"occlusion": {"window": 6, "stride": 6}, "lime": {"n_samples": 12}, "shap": {"n_samples": 12}}
+    own = {"occlusion": {"window": 6, "stride": 6}, "lime": {"n_samples": 12}, "kernel_shap": {"n_samples": 12}}
     explained(Says(answer, WRAPS[wrap]), PICTURE, {"method": method, "n_segments": 4, **own.get(method, {}), **options})
 
 

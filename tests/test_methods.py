@@ -16,7 +16,8 @@ from xai_widgets.methods.lime import cosine_distances, paired_masks
 
 PIXELS = photo()
 QUICK = {
-    "gradcam": {}, "saliency": {}, "occlusion": {"window": 40, "stride": 40}, "lime": {"n_samples": 14}, "shap": {},
+    "gradcam": {}, "saliency": {}, "occlusion": {"window": 40, "stride": 40}, "lime": {"n_samples": 14},
+    "kernel_shap": {},
 }  # fmt: skip
 
 
@@ -89,7 +90,7 @@ def test_gradients_are_the_same_to_the_last_bit_every_time():
     assert len(maps) == 1
 
 
-@pytest.mark.parametrize("method", ["lime", "shap"])
+@pytest.mark.parametrize("method", ["lime", "kernel_shap"])
 def test_another_seed_gives_another_sample(method):
     one, other = (
         xw.attribute(cnn(), PIXELS, method=method, seed=seed, n_samples=150, n_segments=30).segment_values
@@ -99,7 +100,7 @@ def test_another_seed_gives_another_sample(method):
     assert np.corrcoef(one, other)[0, 1] > 0.5
 
 
-@pytest.mark.parametrize("method", ["occlusion", "lime", "shap"])
+@pytest.mark.parametrize("method", ["occlusion", "lime", "kernel_shap"])
 def test_the_batch_size_does_not_change_the_map(method):
     params = {"window": 16} if method == "occlusion" else {"n_samples": 80}
     one, other = (
@@ -109,7 +110,7 @@ def test_the_batch_size_does_not_change_the_map(method):
     assert one.n_forward == other.n_forward
 
 
-@pytest.mark.parametrize("method", ["occlusion", "lime", "shap"])
+@pytest.mark.parametrize("method", ["occlusion", "lime", "kernel_shap"])
 def test_the_forward_passes_counted_and_announced_are_those_made(method):
     asked = []
     model = cnn()
@@ -340,7 +341,7 @@ def shapley(value, n):
 def test_shap_equals_exact_enumeration_when_all_coalitions_are_asked(n_samples):
     value = ripple(8)
     game = Game(value, 2, 4)
-    found = xw.attribute(game, game.picture, method="shap", n_samples=n_samples, **game.options)
+    found = xw.attribute(game, game.picture, method="kernel_shap", n_samples=n_samples, **game.options)
     assert np.abs(found.segment_values - shapley(value, 8)).max() < 1e-6 * max(1, np.abs(found.segment_values).max())
     assert not found.std_error.any()
     assert found.checks["completeness_gap"][1] == "exact"
@@ -349,7 +350,7 @@ def test_shap_equals_exact_enumeration_when_all_coalitions_are_asked(n_samples):
 
 def test_shap_of_a_real_network_equals_enumeration_of_its_answers():
     question = problem(cnn(), PIXELS, segments="grid", n_segments=6, target=1)
-    found = xw.attribute(cnn(), PIXELS, method="shap", segments="grid", n_segments=6, target=1)
+    found = xw.attribute(cnn(), PIXELS, method="kernel_shap", segments="grid", n_segments=6, target=1)
     exact = shapley(lambda z: question.scores(z.astype(bool)), question.n_segments)
     assert np.abs(found.segment_values - exact).max() < 1e-6
 
@@ -360,7 +361,7 @@ def test_shap_gives_a_dummy_nothing_twins_the_same_and_shares_out_everything(n_s
         return 2 * z[:, 1] * z[:, 2] + z[:, 3] * z[:, 4] - z[:, 5] + 0.5 * z[:, 6] * z[:, 7] * (z[:, 1] + z[:, 2])
 
     game = Game(value, 2, 4)
-    found = xw.attribute(game, game.picture, method="shap", n_samples=n_samples, **game.options)
+    found = xw.attribute(game, game.picture, method="kernel_shap", n_samples=n_samples, **game.options)
     phi = found.segment_values
     all_on, all_off = value(np.ones((1, 8)))[0], value(np.zeros((1, 8)))[0]
     assert phi.sum() == pytest.approx(all_on - all_off, abs=1e-6)
@@ -378,7 +379,8 @@ def test_shaps_errors_match_the_spread_over_seeds(rows, cols):
     # Of an even number of regions some coalitions have no partner; a jackknife that pairs wrongly is twice too large.
     game = Game(ripple(rows * cols), rows, cols)
     runs = [
-        xw.attribute(game, game.picture, method="shap", n_samples=300, seed=seed, **game.options) for seed in range(40)
+        xw.attribute(game, game.picture, method="kernel_shap", n_samples=300, seed=seed, **game.options)
+        for seed in range(40)
     ]
     spread = np.std([run.segment_values for run in runs], axis=0, ddof=1)
     claimed = np.sqrt(np.mean([run.std_error**2 for run in runs], axis=0))
@@ -391,17 +393,17 @@ def test_shaps_errors_match_the_spread_over_seeds(rows, cols):
 
 def test_shap_says_when_the_samples_are_too_few_and_claims_no_errors(recwarn):
     game = Game(ripple(16), 4, 4)
-    found = xw.attribute(game, game.picture, method="shap", n_samples=20, **game.options)
+    found = xw.attribute(game, game.picture, method="kernel_shap", n_samples=20, **game.options)
     assert found.std_error is None
     assert found.warnings[0] == "20 samples are too few for 16 regions; take 50 or more."
-    assert xw.attribute(game, game.picture, method="shap", n_samples=50, **game.options).std_error is not None
+    assert xw.attribute(game, game.picture, method="kernel_shap", n_samples=50, **game.options).std_error is not None
     assert [str(w.message) for w in recwarn] == []
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_a_few_regions_are_enough_for_lime_and_shap(n):
     labels = np.arange(64)[None].repeat(48, 0) * n // 64
-    for method in ("lime", "shap"):
+    for method in ("lime", "kernel_shap"):
         found = xw.attribute(cnn(), PIXELS, method=method, segments=labels, n_samples=60)
         assert found.segment_values.shape == (n,)
         assert np.isfinite(found.segment_values).all()

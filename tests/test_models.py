@@ -52,10 +52,10 @@ class Case:
     """Methods that must say why not."""
 
 
-ALL = ("gradcam", "saliency", "occlusion", "lime", "shap")
-ASKING = ("occlusion", "lime", "shap")
+ALL = ("gradcam", "saliency", "occlusion", "lime", "kernel_shap")
+ASKING = ("occlusion", "lime", "kernel_shap")
 INSIDE = ("gradcam", "saliency")
-QUICK = {"occlusion": {"window": 24, "stride": 24}, "lime": {"n_samples": 16}, "shap": {"n_samples": 30}}
+QUICK = {"occlusion": {"window": 24, "stride": 24}, "lime": {"n_samples": 16}, "kernel_shap": {"n_samples": 30}}
 
 LOGITS = asked(cnn())
 PLAIN = lambda: softmax(LOGITS)  # noqa: E731 - a row of a table

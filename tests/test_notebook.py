@@ -162,3 +162,23 @@ def test_the_notebook_about_models_and_pictures_runs_and_says_what_it_promises(t
     shown = "".join(output.get("data", {}).get("text/plain", "") for output in outputs)
     assert "features.8, 7 × 7 places" in shown
     assert "Everything works" in shown
+
+
+def test_the_notebook_of_all_methods_runs_and_shows_every_one(tmp_path):
+    import nbformat
+    from nbclient import NotebookClient
+
+    import xai_widgets as xw
+
+    notebook = nbformat.read(ROOT / "notebooks" / "methods.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    said = "".join(output.get("text", "") for output in outputs)
+    assert f"{len(xw.methods()) + 1} methods, " in said  # and one of its own
+    # What cannot run says why, each once: attention is for transformers, rules about ReLU are not for this one.
+    assert said.count("cannot run here") >= 3
+    assert all(
+        "image/png" in output["data"]
+        for output in outputs
+        if output.output_type == "display_data" and "Figure" in str(output.data)
+    )

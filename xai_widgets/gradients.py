@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from xai_widgets.perturb import AUTO_BATCH
 
 if TYPE_CHECKING:
     from xai_widgets.problem import Problem
+
+_Answer = TypeVar("_Answer")
 
 
 class Gradients(NamedTuple):
@@ -46,35 +49,44 @@ def gradients(problem: Problem, chunks: Iterable[Tensor]) -> Iterator[Gradients]
     Yields
     ------
     Gradients
-        In order, in batches that fit into memory. Closing the stream stops it between two batches; the model is inside
-        the guard only while a batch runs.
+        In order, in batches that fit into memory, whatever the chunks. Closing the stream stops it between two batches;
+        the model is inside the guard only while a batch runs.
 
     Raises
     ------
     MethodError
         If no gradient reaches the picture.
     """
-    size = problem.batch_size
-    if size == "auto":
-        size = AUTO_BATCH.get(problem.classifier.device.type, 16)
-    for chunk in chunks:
-        start = 0
-        while start < len(chunk):
-            batch = chunk[start : start + size]
-            try:
-                found = _ask(problem, batch)
-            except torch.OutOfMemoryError:
-                if size == 1:
-                    raise
-                size = max(1, len(batch) // 2)
-                continue
-            yield found
-            start += len(batch)
+    return _batches(problem, chunks, _ask)
 
 
 def gradient(problem: Problem, picture: Tensor) -> Gradients:
     """The same for one picture (C, h, w); the batch has one row."""
     return _ask(problem, picture[None])
+
+
+def scores(problem: Problem, chunks: Iterable[Tensor]) -> Iterator[np.ndarray]:
+    """The target's number for a stream of pictures, without gradients, as float64 (b,); a batch at a time, as above."""
+    return _batches(problem, chunks, _score)
+
+
+def _batches(
+    problem: Problem, chunks: Iterable[Tensor], ask: Callable[[Problem, Tensor], _Answer]
+) -> Iterator[_Answer]:
+    size = problem.batch_size
+    if size == "auto":
+        size = AUTO_BATCH.get(problem.classifier.device.type, 16)
+    pictures = chain.from_iterable(chunks)
+    while batch := list(islice(pictures, size)):
+        try:
+            found = ask(problem, torch.stack(batch))
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+            size = len(batch) // 2
+            pictures = chain(batch, pictures)
+            continue
+        yield found
 
 
 def _ask(problem: Problem, batch: Tensor) -> Gradients:
@@ -83,6 +95,17 @@ def _ask(problem: Problem, batch: Tensor) -> Gradients:
         scores = problem.target.of(forward(leaf, problem.space))
         found = classifier.gradient(scores.sum(), leaf, "its input")
     return Gradients(batch, found.detach(), scores.detach())
+
+
+def _score(problem: Problem, batch: Tensor) -> np.ndarray:
+    # A target of the user's own is written for tensors where gradients are wanted.
+    answers = torch.from_numpy(problem.classifier.answers(batch, problem.space))
+    return problem.target.of(answers).numpy()
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """The same in single precision at least: what half precision is added up in."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def flat(attribution: Tensor) -> np.ndarray:
@@ -95,13 +118,13 @@ def flat(attribution: Tensor) -> np.ndarray:
     MethodError
         If it is not finite.
     """
-    values = attribution.detach().double().sum(0)
+    values = attribution.detach().cpu().double().sum(0)  # the CPU has doubles, not every device does
     if not bool(torch.isfinite(values).all()):
         raise MethodError(
-            f"The map is not finite: gradients overflow {attribution.dtype}. Pass the model in full precision: "
+            "The map is not finite: gradients overflow the model's precision. Pass the model in full precision: "
             "model.float()"
         )
-    return values.cpu().numpy().astype(np.float32)
+    return values.numpy().astype(np.float32)
 
 
 def completeness(values: np.ndarray, whole: float, empty: float) -> dict[str, tuple[float, str]]:

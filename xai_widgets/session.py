@@ -296,7 +296,7 @@ class Step:
             params={**params, "input": session.describe_input()},
             space=self._space,
             signed=info.signed,
-            additive=info.additive,
+            additive=info.additive and estimate.regions is not None,  # a pixel's number is no promise about a region
             target_layer=estimate.layer,
             baseline=baselines.name_of(session.baseline),
             seed=session.seed,

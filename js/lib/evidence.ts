@@ -6,6 +6,25 @@ import { clamp, digitsFor, plain, signed } from "./format.ts";
 /** Standard errors to each side of a 95 % band. */
 const BAND = 1.96;
 
+/** This share of the pixels lies within the colour bar where the rest would stretch it to twice that or more. */
+const WITHIN = 0.995;
+
+/** Where the colours end: at the largest size, or earlier where a few pixels would leave all others without colour. */
+function reach(field: Float32Array, largest: number): number {
+  const sizes = sample(field);
+  const usual = sizes[Math.floor((1 - WITHIN) * sizes.length)] ?? largest;
+  return usual > 0 && largest > 2 * usual ? usual : largest;
+}
+
+/** Sizes of up to some twenty thousand values, largest first. */
+function sample(values: Float32Array): Float32Array {
+  const stride = Math.max(1, Math.floor(values.length / 20_000));
+  const sizes = Float32Array.from({ length: Math.ceil(values.length / stride) }, (_, i) =>
+    Math.abs(values[i * stride] as number),
+  );
+  return sizes.sort().reverse();
+}
+
 export class Evidence {
   readonly values: Float32Array;
   readonly errors: Float32Array | null;
@@ -13,12 +32,16 @@ export class Evidence {
   /** Ends of the colour bar: −m … m around zero for signed maps. */
   readonly low: number;
   readonly high: number;
+  /** Whether a few pixels lie beyond the ends, in the colour of the end. */
+  readonly clipped: boolean;
   /** Regions from strongest to weakest, and each one's rank from 1. */
   readonly order: number[];
   readonly rank: number[];
   /** Probabilities are shown in points, a hundredth each. */
   readonly factor: number;
-  readonly digits: number;
+  /** Of numbers on the bar, and of the regions', which for a map of pixels are means and much smaller. */
+  readonly #digits: number;
+  readonly #regionDigits: number;
 
   constructor(readonly heat: Heat) {
     this.values = float32(heat.regions);
@@ -31,9 +54,11 @@ export class Evidence {
       if (v < low) low = v;
       if (v > high) high = v;
     }
-    const most = Math.max(-low, high);
-    this.low = heat.signed ? -most : low;
-    this.high = heat.signed ? most : high;
+    const largest = Math.max(-low, high);
+    const most = this.field ? reach(this.field, largest) : largest;
+    this.clipped = most < largest;
+    this.low = heat.signed ? -most : Math.max(low, -most);
+    this.high = heat.signed ? most : Math.min(high, most);
     this.order = Array.from(this.values.keys()).sort(
       (a, b) => Math.abs(this.values[b] as number) - Math.abs(this.values[a] as number),
     );
@@ -42,7 +67,8 @@ export class Evidence {
       this.rank[r] = i + 1;
     });
     this.factor = heat.unit === "probability" ? 100 : 1;
-    this.digits = digitsFor(most * this.factor);
+    this.#digits = digitsFor(most * this.factor);
+    this.#regionDigits = digitsFor(Math.abs(this.value(this.order[0] ?? 0)) * this.factor);
   }
 
   get signed(): boolean {
@@ -74,24 +100,28 @@ export class Evidence {
     return this.high > this.low ? clamp((v - this.low) / (this.high - this.low), 0, 1) : 0;
   }
 
-  /** A value as text, in points or raw. */
+  /** A place on the bar as text, in points or raw. */
   text(v: number): string {
-    if (this.heat.kind === "none") return "–";
-    return this.signed ? signed(v * this.factor, this.digits) : plain(v * this.factor, this.digits);
+    return this.#text(v, this.#digits);
+  }
+
+  /** A region's value as text. */
+  textOf(r: number): string {
+    return this.heat.kind === "none" ? "–" : this.#text(this.value(r), this.#regionDigits);
   }
 
   bandText(r: number): string {
-    return plain(this.band(r) * this.factor, this.digits);
+    return plain(this.band(r) * this.factor, this.#regionDigits);
+  }
+
+  #text(v: number, digits: number): string {
+    return (this.signed ? signed : plain)(v * this.factor, digits);
   }
 
   /** The smallest size that belongs to the strongest `share`, 0 … 1; below it nothing is shown. */
   cut(share: number): number {
     if (share >= 1) return -1;
-    const source = this.field ?? this.values;
-    const stride = Math.max(1, Math.floor(source.length / 20_000));
-    const sizes: number[] = [];
-    for (let i = 0; i < source.length; i += stride) sizes.push(Math.abs(source[i] as number));
-    sizes.sort((a, b) => b - a);
+    const sizes = sample(this.field ?? this.values);
     return sizes[Math.max(0, Math.ceil(sizes.length * share) - 1)] ?? -1;
   }
 

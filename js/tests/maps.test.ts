@@ -134,3 +134,21 @@ test("numbers are set with a true minus, a sign and a thin space", () => {
   expect([percent(0.383), percent(0.0014)]).toEqual(["38.3\u202f%", "0.14\u202f%"]);
   expect([digitsFor(4.6), digitsFor(0.046), digitsFor(300), digitsFor(0)]).toEqual([1, 3, 1, 1]);
 });
+
+test("a few pixels far beyond the others do not take all colour from them, and the bar says so", () => {
+  const field = Float32Array.from({ length: 10_000 }, (_, i) => (i < 5 ? -50 : Math.sin(i)));
+  const heat = { kind: "pixels", signed: true, unit: "logit", width: 100, height: 100 } as Heat;
+  const parts = {
+    pixels: bytes(field),
+    regions: bytes(Float32Array.from([2e-7, -1e-7])),
+    errors: bytes(new Float32Array(0)),
+  };
+  const e = new Evidence({ ...heat, ...parts });
+  expect(e.clipped).toBe(true);
+  expect(e.high).toBeCloseTo(1, 3);
+  expect(e.level(-50)).toBe(-1);
+  expect(e.text(e.high)).toBe("+1.00");
+  expect([e.textOf(0), e.textOf(1)]).toEqual(["+2.0e\u22127", "\u22121.0e\u22127"]);
+  const even = new Evidence({ ...heat, ...parts, pixels: bytes(field.map((v) => Math.max(v, -1))) });
+  expect(even.clipped).toBe(false);
+});

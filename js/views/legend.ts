@@ -60,7 +60,7 @@ export function legend(store: Store): { nodes: HTMLElement[] } {
         return el(
           "span",
           { class: s === 0 ? "a" : s === 1 ? "z" : "", style: `left:${s * 100}%` },
-          v === 0 ? "0" : e.text(v),
+          v === 0 ? "0" : e.clipped && (s === 1 || (e.signed && s === 0)) ? words.beyond(e.text(v), v) : e.text(v),
         );
       }),
     );

@@ -108,7 +108,7 @@ export function sayRegion(store: Store, r: number): void {
   const place = places[r];
   if (!place || !e) return;
   const where = placeWord(place, width, height);
-  store.say(words.sayRegion(r, e.text(e.value(r)), e.rank[r] ?? 0, e.order.length, where, store.isOff(r)));
+  store.say(words.sayRegion(r, e.textOf(r), e.rank[r] ?? 0, e.order.length, where, store.isOff(r)));
 }
 
 /** Mark a region for the judgement, or take its mark away. */

@@ -205,7 +205,7 @@ function row(
       }),
       band ? el("u", { style: `left:${x(v - band)}%;width:${x(v + band) - x(v - band)}%` }) : null,
     ),
-    span("rv", e.text(v), band ? el("small", {}, ` ±${e.bandText(r)}`) : null),
+    span("rv", e.textOf(r), band ? el("small", {}, ` ±${e.bandText(r)}`) : null),
     span("vh", words.rowExtra(e.rank[r] ?? 0, unclear)),
   );
 }

@@ -23,7 +23,7 @@ export function tooltip(store: Store, root: HTMLElement): Tip {
       const unit = words.unit[e.heat.unit];
       lines.push(
         div("t", words.region(r), el("span", {}, words.rank(e.rank[r] ?? 0, e.order.length))),
-        div("v", e.text(e.value(r)), el("small", {}, band ? ` ± ${e.bandText(r)} ${unit}` : ` ${unit}`)),
+        div("v", e.textOf(r), el("small", {}, band ? ` ± ${e.bandText(r)} ${unit}` : ` ${unit}`)),
       );
       const meaning = e.unclear(r)
         ? words.tooUncertain

@@ -51,7 +51,7 @@ def lime(problem: Problem, *, n_samples: int = 1000, kernel_width: float = 0.25)
         done += len(batch)
         if done == n_samples or (done >= 4 and pace.due()):
             estimate = _fit(np.concatenate(masks), np.concatenate(scores), kernel_width, done, n_samples)
-        yield replace(estimate or Estimate(total=n_samples), done=done)
+        yield replace(estimate or Estimate(total=n_samples), done=done, n_forward=done)
 
 
 def _fit(masks: np.ndarray, scores: np.ndarray, kernel_width: float, done: int, total: int) -> Estimate:
@@ -72,7 +72,7 @@ def _fit(masks: np.ndarray, scores: np.ndarray, kernel_width: float, done: int, 
     weights[[int(region) for region, _ in ranked]] = [weight for _, weight in ranked]
     sample_weights = kernel(distances)
     effective = float(sample_weights.sum() ** 2 / (sample_weights**2).sum())
-    estimate = Estimate(regions=weights, done=done, total=total, n_forward=done)
+    estimate = Estimate(regions=weights, done=done, total=total)
     if effective < 2 * rows.shape[1]:
         # With about as many weights as samples the fit is close whatever is true, so it says nothing about itself.
         few = f"{done} altered pictures are too few for {rows.shape[1]} regions to say how sure these weights are."
@@ -126,6 +126,8 @@ INFO = MethodInfo(
         ),
     ),
     additive=True,
+    linear=True,
     cost=lambda problem, n_samples=1000, kernel_width=0.25: n_samples,
     source="Ribeiro, Singh and Guestrin, “Why Should I Trust You?”, KDD 2016",
+    quick={"n_samples": 14},
 )

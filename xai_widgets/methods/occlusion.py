@@ -77,6 +77,8 @@ INFO = MethodInfo(
         Param("window", int, None, "Side of the square window in pixels of the view. Default: a seventh.", 1, 10_000),
         Param("stride", int, None, "Step between windows in pixels. Default: half a window.", 1, 10_000),
     ),
+    linear=True,
     cost=lambda problem, window=None, stride=None: len(_plan(problem.view.shape, window, stride)[1]) + 1,
     source="Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, ECCV 2014",
+    quick={"window": 40, "stride": 40},
 )

@@ -1,4 +1,4 @@
-"""SHAP: Shapley values of the regions, by the shap library's kernel explainer on our stream."""
+"""Kernel SHAP: Shapley values of the regions, by the shap library's kernel explainer on our stream."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _n_coalitions(n_segments: int, size: int) -> int:
     return comb(n_segments, size) * (1 if 2 * size == n_segments else 2)
 
 
-def shap(problem: Problem, *, n_samples: int | None = None) -> Steps:
+def kernel_shap(problem: Problem, *, n_samples: int | None = None) -> Steps:
     """Kernel SHAP over regions (Lundberg and Lee 2017, theorem 2), without its default feature selection.
 
     The default number of coalitions is shap's, ``2 S + 2048``; with ``2 ** S - 2`` or more every coalition is asked
@@ -84,7 +84,7 @@ def shap(problem: Problem, *, n_samples: int | None = None) -> Steps:
         return
     plan = _Plan(n_segments, total - 2, problem.seed)
     total = len(plan.masks) + 2
-    yield Estimate(done=2, total=total)
+    yield Estimate(done=2, total=total, n_forward=2)
     scores = np.zeros(len(plan.masks))
     done, pace, estimate = 0, Pace(), None
     for batch, answers in problem.perturb([plan.masks]):
@@ -93,7 +93,7 @@ def shap(problem: Problem, *, n_samples: int | None = None) -> Steps:
         # Fewer coalitions than regions cannot be solved.
         if done == len(plan.masks) or (done >= 2 * n_segments and pace.due()):
             estimate = _estimate(plan, scores, done, total, empty, whole)
-        yield replace(estimate or Estimate(total=total), done=done + 2)
+        yield replace(estimate or Estimate(total=total), done=done + 2, n_forward=done + 2)
 
 
 def _estimate(plan: Any, scores: np.ndarray, done: int, total: int, empty: float, whole: float) -> Estimate:
@@ -111,7 +111,6 @@ def _estimate(plan: Any, scores: np.ndarray, done: int, total: int, empty: float
         std_error=errors,
         done=done + 2,
         total=total,
-        n_forward=done + 2,
         checks={"completeness_gap": (gap, "holds by construction" if plan.drawn.any() else "exact")},
         warnings=notes,
     )
@@ -141,11 +140,11 @@ def _cost(problem: Problem, n_samples: int | None = None) -> int:
 
 
 INFO = MethodInfo(
-    name="shap",
-    label="SHAP",
+    name="kernel_shap",
+    label="Kernel SHAP",
     family="perturbation",
     summary="Shares the answer out fairly among the regions; the shares add up to the whole change.",
-    run=shap,
+    run=kernel_shap,
     params=(
         Param(
             "n_samples",
@@ -157,6 +156,9 @@ INFO = MethodInfo(
         ),
     ),
     additive=True,
+    linear=True,
     cost=_cost,
     source="Lundberg and Lee, A Unified Approach to Interpreting Model Predictions, NeurIPS 2017",
+    quick={"n_samples": 30},
+    aliases=("shap",),
 )
