@@ -353,4 +353,6 @@ def _describe(value: Any) -> Any:
     """A parameter as an explanation records it: numbers and strings as they are, anything else by name."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
+    if isinstance(value, (list, tuple)):
+        return [_describe(item) for item in value]
     return getattr(value, "__name__", type(value).__name__)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from xai_widgets.errors import MethodError
-from xai_widgets.problem import Estimate, Problem, Steps
-from xai_widgets.registry import MethodInfo, Param
+from xai_widgets.methods._cam import TARGET_LAYER, estimate, read
+from xai_widgets.problem import Problem, Steps
+from xai_widgets.registry import MethodInfo
 
 
 def gradcam(problem: Problem, *, target_layer: Any = None) -> Steps:
@@ -20,39 +18,9 @@ def gradcam(problem: Problem, *, target_layer: Any = None) -> Steps:
 
     Proof: equals pytorch-grad-cam before its min-max to 1e-5 (tests/test_methods.py).
     """
-    import torch
-    from torch.nn import functional
-
-    from xai_widgets.guard import captured
-    from xai_widgets.layers import find
-
-    classifier = problem.classifier
-    layer = find(classifier, target_layer)
-    with classifier.differentiable(problem.inputs) as (leaf, forward), captured(layer.module) as seen:
-        score = problem.target.of(forward(leaf[None], problem.space)).sum()
-        if not seen:
-            raise MethodError(f"The layer {layer.name!r} took no part in the answer. Choose another: target_layer=…")
-        gradient = classifier.gradient(score, seen[-1], f"the layer {layer.name!r}")
-        activations, gradients = (layer.places(values.detach()).float() for values in (seen[-1], gradient))
-    raw = (gradients.mean((2, 3), keepdim=True) * activations).sum(1, keepdim=True).relu()
-    if not bool(torch.isfinite(raw).all()):
-        raise MethodError(
-            f"Grad-CAM at the layer {layer.name!r} is not finite: its values or gradients overflow {gradient.dtype}. "
-            "Pass the model in full precision: model.float()"
-        )
-    enlarged = functional.interpolate(raw, problem.view.shape, mode="bilinear", align_corners=False)
-    warnings = []
-    if not bool(raw.any()):
-        warnings.append(f"There is no positive evidence for {problem.target.name} at the layer {layer.name}.")
-    if layer.note:
-        warnings.append(layer.note)
-    yield Estimate(
-        values=enlarged[0, 0].cpu().numpy().astype(np.float32),
-        coarse=raw[0, 0].cpu().numpy().astype(np.float32),
-        layer=layer.name,
-        n_forward=1,
-        warnings=tuple(warnings),
-    )
+    readings = read(problem, target_layer)
+    maps = [(g.mean((1, 2), keepdim=True) * a).sum(0).relu() for _, a, g in readings]
+    yield estimate(problem, INFO, readings, maps)
 
 
 INFO = MethodInfo(
@@ -61,15 +29,7 @@ INFO = MethodInfo(
     family="cam",
     summary="Where the last layers saw support for the class. One quick call; coarse, and shows support only.",
     run=gradcam,
-    params=(
-        Param(
-            "target_layer",
-            object,
-            None,
-            "Layer to read, by dotted name or itself. Default: the last one on whose places, at least 4 × 4 of "
-            "them, the answer depends; in a transformer that is before its last attention.",
-        ),
-    ),
+    params=(TARGET_LAYER,),
     needs="layer",
     signed=False,
     space="logit",
