@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -223,18 +223,26 @@ class Classifier:
         MethodError
             If the score does not depend on it in a way that torch can follow.
         """
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # with more, some of torch's backward passes differ in the last bit from run to run
-        try:
-            found = torch.autograd.grad(score, at, allow_unused=True)[0] if score.requires_grad else None
-        finally:
-            torch.set_num_threads(threads)
+        found = self.gradients(score, [at])[0]
         if found is None:
             raise MethodError(
                 f"No gradient of {self.name} reaches {name}: the answer does not depend on it, or the model computes "
                 'under no_grad or detaches. Use a method that only asks for answers: method="occlusion"'
             )
         return found
+
+    def gradients(self, score: Tensor, at: Sequence[Tensor]) -> list[Tensor | None]:
+        """``∂ score / ∂ at`` for several tensors in one backward pass; None where the score does not depend on it."""
+        wanted = [tensor for tensor in at if tensor.requires_grad]
+        if not (score.requires_grad and wanted):
+            return [None] * len(at)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # with more, some of torch's backward passes differ in the last bit from run to run
+        try:
+            found = iter(torch.autograd.grad(score, wanted, allow_unused=True))
+        finally:
+            torch.set_num_threads(threads)
+        return [next(found) if tensor.requires_grad else None for tensor in at]
 
     def scores(self, batch: Tensor) -> Tensor:
         """Scores (B, classes) as the model gives them."""

@@ -57,7 +57,7 @@ def gradients(problem: Problem, chunks: Iterable[Tensor]) -> Iterator[Gradients]
     MethodError
         If no gradient reaches the picture.
     """
-    return _batches(problem, chunks, _ask)
+    return batches(problem, chunks, _ask)
 
 
 def gradient(problem: Problem, picture: Tensor) -> Gradients:
@@ -67,10 +67,10 @@ def gradient(problem: Problem, picture: Tensor) -> Gradients:
 
 def scores(problem: Problem, chunks: Iterable[Tensor]) -> Iterator[np.ndarray]:
     """The target's number for a stream of pictures, without gradients, as float64 (b,); a batch at a time, as above."""
-    return _batches(problem, chunks, _score)
+    return batches(problem, chunks, _score)
 
 
-def _batches(
+def batches(
     problem: Problem, chunks: Iterable[Tensor], ask: Callable[[Problem, Tensor], _Answer]
 ) -> Iterator[_Answer]:
     size = problem.batch_size

@@ -149,6 +149,8 @@ class Recorder(TorchFunctionMode):
         if self._leaf is not None:
             return func(*args, **kwargs)
         name = getattr(func, "__name__", "")
+        if getattr(func, "__qualname__", "").startswith("TensorBase."):
+            func = getattr(func, "__wrapped__", func)  # ``x ** 2`` comes in a wrapper that no graph can name
         if name == "__iter__":
             return iter(self.__torch_function__(Tensor.unbind, types, args[:1]))
         if name in _READS and any(self._depends(tensor) for tensor in tensors_in((args, kwargs))):

@@ -85,7 +85,7 @@ def read(problem: Problem, target_layer: Any, score: Callable[[Tensor], Tensor] 
         calls = [stack.enter_context(captured(layer.module)) for layer in layers]
         number = (score or problem.target.of)(forward(leaf[None], problem.space)).sum()
         outputs = [_last(layer, seen) for layer, seen in zip(layers, calls, strict=True)]
-        found = gradients_at(classifier, number, outputs)
+        found = classifier.gradients(number, outputs)
         for layer, output, gradient in zip(layers, outputs, found, strict=True):
             if gradient is None:  # let the classifier say why
                 classifier.gradient(number.detach(), output, f"the layer {layer.name!r}")
@@ -106,25 +106,6 @@ def look(problem: Problem, target_layer: Any) -> tuple[list[Reading], float]:
     outputs = [_last(layer, seen) for layer, seen in zip(layers, calls, strict=True)]
     readings = [Reading(layer, _places(layer, output)) for layer, output in zip(layers, outputs, strict=True)]
     return readings, float(problem.target.of(answers)[0])
-
-
-def gradients_at(classifier: Classifier, score: Tensor, at: Sequence[Tensor]) -> list[Tensor | None]:
-    """``∂ score / ∂ at`` for several tensors in one backward pass; None where the score does not depend on it.
-
-    As `Classifier.gradient`, on one thread, so that it repeats itself to the last bit.
-    """
-    import torch
-
-    if not score.requires_grad:
-        return [None] * len(at)
-    wanted = [tensor for tensor in at if tensor.requires_grad]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        found = iter(torch.autograd.grad(score, wanted, allow_unused=True))
-    finally:
-        torch.set_num_threads(threads)
-    return [next(found) if tensor.requires_grad else None for tensor in at]
 
 
 def _last(layer: Layer, seen: list[Tensor]) -> Tensor:

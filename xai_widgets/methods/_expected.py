@@ -29,7 +29,7 @@ def expected(problem: Problem, background: Any, n_samples: int, noise_level: flo
     """Mean of ``(x - b) ⊙ ∂ score / ∂ x (b + α (x - b))`` over α in 0–1, b of the background, and noise on x."""
     from xai_widgets.gradients import flat, scores
 
-    pictures = _read(problem, background)
+    pictures = read_background(problem, background)
     rng = problem.rng()
     shares, which = draws(rng, n_samples, len(pictures))
     used = np.unique(which)
@@ -67,7 +67,7 @@ def draws(rng: np.random.Generator, n_samples: int, n_pictures: int) -> tuple[np
 
 def cost(problem: Problem, background: Any, n_samples: int) -> int:
     """Forward passes: the samples, the picture, and each background picture that is used."""
-    return n_samples + 1 + min(n_samples, len(_items(background)))
+    return n_samples + 1 + min(n_samples, len(items_of(background)))
 
 
 def _moves(
@@ -104,7 +104,7 @@ def _report(
     return {**report, "checks": checks}
 
 
-def _items(background: Any) -> list[Any]:
+def items_of(background: Any) -> list[Any]:
     """One entry a picture."""
     if background is None:
         return [None]
@@ -112,11 +112,11 @@ def _items(background: Any) -> list[Any]:
     return list(background) if many else [background]
 
 
-def _read(problem: Problem, background: Any) -> Tensor:
+def read_background(problem: Problem, background: Any) -> Tensor:
     """The background as model input (n, C, h, w)."""
     import torch
 
-    items = _items(background)
+    items = items_of(background)
     if not items:
         raise ArgumentError("background= is empty; pass one picture or more, or None for the baseline alone.")
     return torch.stack(list(_inputs(problem, items)))

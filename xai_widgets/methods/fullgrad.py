@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xai_widgets.errors import MethodError
-from xai_widgets.gradients import completeness
-from xai_widgets.methods._cam import enlarged, gradients_at
+from xai_widgets.methods._cam import enlarged
 from xai_widgets.problem import Estimate, Problem, Steps
 from xai_widgets.registry import MethodInfo
 
@@ -36,12 +35,13 @@ def fullgrad(problem: Problem) -> Steps:
     of maps to 1e-5 on a network with one channel a layer, where the two ways to 0 … 1 agree (tests/test_cams.py).
     """
     from xai_widgets import layers
+    from xai_widgets.gradients import completeness
 
     classifier, shape = problem.classifier, problem.view.shape
     known = {layer.module: layer for layer in layers.survey(classifier)}
     with classifier.differentiable(problem.inputs) as (leaf, forward), _biases(classifier.model) as calls:
         answer = problem.target.of(forward(leaf[None], problem.space)).sum()
-        at_input, *found = gradients_at(classifier, answer, [leaf, *(call.output for call in calls)])
+        at_input, *found = classifier.gradients(answer, [leaf, *(call.output for call in calls)])
         if at_input is None:
             classifier.gradient(answer.detach(), leaf, "its input")  # it says why
     shares = (at_input * leaf).detach().float()
