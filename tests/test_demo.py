@@ -161,3 +161,129 @@ def test_without_the_extra(monkeypatch, package):
     assert 'pip install "xai-widgets[demo]"' in str(caught.value)
     assert package in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The transformer
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def transformer():
+    return demo.fashion_transformer()
+
+
+FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+
+
+def seen(transformer):
+    """What it takes each of the shipped pictures for."""
+    batch = torch.stack([transformer.preprocess(demo.fashion_sample(n)) for n in range(len(demo.fashion_samples()))])
+    with torch.no_grad():
+        return [FASHION[number] for number in transformer(batch).argmax(1)]
+
+
+def test_the_transformer_is_plain_torchvision_and_trained(transformer):
+    from torchvision.models import VisionTransformer
+
+    assert type(transformer) is VisionTransformer
+    assert sum(parameter.numel() for parameter in transformer.parameters()) == 141_066
+    assert not any(module.training for module in transformer.modules())
+    assert all(p.requires_grad and p.dtype == torch.float32 for p in transformer.parameters())
+    assert not any(tensor.is_meta for tensor in transformer.state_dict().values())
+    assert transformer.class_names == FASHION
+
+
+def test_it_knows_the_first_picture_of_each_class_and_mistakes_the_last_two(transformer):
+    labels = demo.fashion_samples()
+    assert labels[:10] == FASHION
+    assert len(labels) == 12
+    assert labels[10:] == ("Coat", "Ankle boot")
+    assert seen(transformer) == [*FASHION, "Shirt", "Sneaker"]
+
+
+def test_it_is_as_good_as_it_says(transformer):
+    """On the whole held-out split, where the machine has it: apt-get install dataset-fashion-mnist."""
+    import gzip
+    from pathlib import Path
+
+    folder = Path("/usr/share/datasets/fashion-mnist")
+    if not folder.exists():
+        pytest.skip("dataset-fashion-mnist is not installed")
+    pictures = np.frombuffer(gzip.decompress((folder / "t10k-images-idx3-ubyte.gz").read_bytes()), np.uint8, offset=16)
+    labels = np.frombuffer(gzip.decompress((folder / "t10k-labels-idx1-ubyte.gz").read_bytes()), np.uint8, offset=8)
+    pictures = pictures.reshape(-1, 28, 28)
+    shipped = {np.asarray(demo.fashion_sample(number)).tobytes() for number in range(12)}
+    assert shipped <= {picture.tobytes() for picture in pictures}
+    batch = torch.from_numpy(pictures[::4].copy())[:, None].expand(-1, 3, -1, -1) / 127.5 - 1
+    with torch.no_grad():
+        right = (transformer(batch).argmax(1).numpy() == labels[::4]).mean()
+    assert right > 0.85
+    stated = float(demo.fashion_transformer.__doc__.split(" % of the 10,000")[0].split()[-1]) / 100
+    assert right == pytest.approx(stated, abs=0.015)  # a quarter of them
+
+
+def test_its_preprocessing(transformer):
+    tensor = transformer.preprocess(demo.fashion_sample(3))
+    assert tensor.shape == (3, 28, 28)
+    assert tensor.dtype == torch.float32
+    assert torch.equal(tensor[0], tensor[2])
+    assert tensor[0].mul(127.5).add(127.5).round().numpy() == pytest.approx(np.asarray(demo.fashion_sample(3)))
+    assert (transformer.preprocess(Image.new("RGB", (300, 500), "white")) == 1).all()
+    assert repr(transformer.preprocess) == "Preprocess(grey, resize=(28, 28), mean=0.5, std=0.5, interpolation=bicubic)"
+
+
+@pytest.mark.parametrize("twin", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))], ids=["copy", "pickle"])
+def test_the_transformer_can_be_copied_and_pickled(transformer, twin):
+    other = twin(transformer)
+    x = transformer.preprocess(demo.fashion_sample(0))[None]
+    with torch.no_grad():
+        assert torch.equal(transformer(x), other(x))
+    assert other.class_names == transformer.class_names
+
+
+def test_making_the_transformer_leaves_the_random_state_and_the_next_one_alone():
+    before = torch.get_rng_state()
+    one = demo.fashion_transformer()
+    assert torch.equal(before, torch.get_rng_state())
+    with torch.no_grad():
+        one.heads.head.weight.zero_()
+    assert demo.fashion_transformer().heads.head.weight.any()
+
+
+def test_fashion_samples_are_grey_pictures():
+    for number in range(len(demo.fashion_samples())):
+        picture = demo.fashion_sample(number)
+        assert (picture.mode, picture.size) == ("L", (28, 28))
+        assert np.ptp(np.asarray(picture)) > 100
+    for number in (12, -1):
+        with pytest.raises(InputError, match=rf"no fashion sample {number}; there are 12, 0 to 11"):
+            demo.fashion_sample(number)
+
+
+def test_the_transformer_is_explained(transformer):
+    import xai_widgets as xw
+
+    options = {"preprocess": transformer.preprocess, "class_names": transformer.class_names}
+    found = xw.attribute(
+        transformer, demo.fashion_sample(9), method="attention_gradient", target="Ankle boot", **options
+    )
+    assert found.target_name == "Ankle boot"
+    assert found.coarse.shape == (7, 7)
+    assert found.coarse.max() > 0
+    assert found.warnings == ()
+
+
+def test_its_weights_are_in_the_package_and_small():
+    from xai_widgets import _fashion
+
+    assert _fashion.FILE.stat().st_size < 400_000
+
+
+def test_the_transformer_without_torchvision(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision.models", None)
+    monkeypatch.delitem(sys.modules, "xai_widgets._fashion", raising=False)
+    monkeypatch.delattr("xai_widgets._fashion", raising=False)
+    with pytest.raises(MissingExtraError, match="torchvision") as caught:
+        demo.fashion_transformer()
+    assert 'pip install "xai-widgets[demo]"' in str(caught.value)

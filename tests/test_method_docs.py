@@ -1,4 +1,6 @@
-"""``docs/methods.md`` says of each method what it is, needs, costs, and how it is proven. After a change write it anew::
+"""``docs/methods.md`` says of each method what it is, needs, costs, and how it is proven.
+
+After a change write it anew::
 
 .venv/bin/python tests/test_method_docs.py --write
 """
@@ -26,30 +28,22 @@ NEEDS = {
 
 def table() -> str:
     """One table a family, for people."""
-    from models import photo, problem
-    from toys import ColourModel
+    from models import problem
 
-    asked = problem(ColourModel(), photo(224, 224), n_segments=50, segments="grid")
-    transformer = problem(_transformer(), photo(224, 224), n_segments=50, segments="grid")
+    from xai_widgets import demo
+
+    asked = problem(demo.imagenet_classifier(), demo.sample("coffee"), n_segments=50, segments="grid")
+    transformer = problem(demo.fashion_transformer(), demo.fashion_sample(0), n_segments=50, segments="grid")
     lines: list[str] = []
     for family, words in FAMILIES.items():
         lines += ["", f"## {words}", "", "| method | paper | needs | calls | proof |", "|---|---|---|---|---|"]
         for info in (info for info in xw.methods() if info.family == family):
             on = transformer if info.unfit(asked.classifier) else asked
-            calls = "per layer" if "channels" in info.summary else f"{info.cost(on, **info.bind({})):,}"
+            calls = f"{info.cost(on, **info.bind({})):,}"
             name = f"**{info.label}** `{info.name}`<br>{info.summary}"
             cells = (name, info.source or "–", NEEDS[info.needs], calls, info.proof)
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines).strip()
-
-
-def _transformer():
-    import torch
-    from torchvision.models import VisionTransformer
-
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return VisionTransformer(224, 16, 2, 2, 16, 32, num_classes=3).eval()
 
 
 def test_the_page_about_methods_is_what_they_say_of_themselves():

@@ -19,7 +19,9 @@ from xai_widgets.segments import region_means
 
 SCHEMA_VERSION = 1
 
-_ARRAYS = ("values", "image", "segments", "probabilities", "segment_values", "std_error", "coarse", "off_image", "pictures")
+_ARRAYS = (
+    "values", "image", "segments", "probabilities", "segment_values", "std_error", "coarse", "off_image", "pictures",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -210,6 +212,85 @@ class Explanation:
         except TypeError as error:  # a part without which there is no explanation
             raise FileError(f"{os.fspath(path)!r} is no complete explanation ({error}).") from error
 
+    # ---- from other libraries --------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_captum(
+        cls, attribution: Any, *, image: Any, target: Any, method: Any = "captum", **about: Any
+    ) -> Explanation:
+        """Take over what captum attributed to a picture; its channels are added up.
+
+        Parameters
+        ----------
+        attribution : tensor or ndarray, shape (C, H, W), (1, C, H, W) or (H, W)
+        image : picture
+            As the model saw it, H × W; whatever `images.read` takes. ``mean=`` and ``std=`` undo a normalisation.
+        target : int, str, (a, b) or callable
+            What was attributed: a class by index or name.
+        method : str or captum object
+            What made it, for instance ``ig`` itself; the explanation is called "captum: IntegratedGradients".
+        **about
+            ``class_names``; ``probabilities`` (classes,), else the answer is left empty; ``space``, default "logit";
+            ``signed``, default whether there are negative numbers; ``segments``, ``n_segments``; ``layout``,
+            ``value_range``, ``mean``, ``std``, ``bands`` of the picture.
+        """
+        from xai_widgets.foreign import from_captum
+
+        return from_captum(attribution, image=image, target=target, method=method, **about)
+
+    @classmethod
+    def from_shap(cls, explanation: Any, *, target: Any = None, image: Any = None, **about: Any) -> Explanation:
+        """Take over shap's values for a picture, pixel by pixel; their channels are added up.
+
+        Parameters
+        ----------
+        explanation : shap.Explanation, ndarray or list of ndarray
+            Of one picture: values (H, W, C) or (C, H, W), with a last axis for several outputs, and a first one of 1.
+        target : int or str, optional
+            Which output, by name or index. Needed if there are several.
+        image : picture, optional
+            As the model saw it. Default: what shap keeps, if it is a picture.
+        **about
+            As for `from_captum`, and ``method`` for what made it. ``space`` is by default "probability" where base
+            values and values together stay within 0 and 1, else "logit".
+        """
+        from xai_widgets.foreign import from_shap
+
+        return from_shap(explanation, target=target, image=image, **about)
+
+    @classmethod
+    def from_lime(cls, explanation: Any, *, label: Any = None, **about: Any) -> Explanation:
+        """Take over lime's weights, on lime's own regions.
+
+        Parameters
+        ----------
+        explanation : lime.lime_image.ImageExplanation
+        label : int or str, optional
+            Which of the classes that lime explained. Default: the likeliest.
+        **about
+            As for `from_captum`, and ``image`` where lime saw something that is no picture to look at. ``space`` is
+            "probability" by default.
+        """
+        from xai_widgets.foreign import from_lime
+
+        return from_lime(explanation, label=label, **about)
+
+    @classmethod
+    def from_gradcam(cls, cam: Any, *, image: Any, target: Any, **about: Any) -> Explanation:
+        """Take over a map of pytorch-grad-cam.
+
+        Parameters
+        ----------
+        cam : ndarray, shape (H, W) or (1, H, W)
+        image, target
+            As for `from_captum`.
+        **about
+            As for `from_captum`; ``method``, for instance the object that made the map; ``target_layer``, its name.
+        """
+        from xai_widgets.foreign import from_gradcam
+
+        return from_gradcam(cam, image=image, target=target, **about)
+
     # ---- showing ---------------------------------------------------------------------------------------------------
 
     def plot(self, ax: Any = None, *, opacity: float = 0.8, outlines: bool = False) -> Any:
@@ -229,7 +310,7 @@ class Explanation:
     def summary(self) -> str:
         """What it says, in a few lines of text."""
         share = ""
-        if isinstance(self.target, int):
+        if isinstance(self.target, int) and len(self.probabilities):
             share = f" ({self.probabilities[self.target]:.1%})"
         strongest = ", ".join(f"{i} ({self.region_values[i]:+.3g})" for i in self.top_segments(3))
         layer = f", layer {self.target_layer}" if self.target_layer else ""
@@ -238,6 +319,11 @@ class Explanation:
             f"strongest of {self.n_segments} regions: {strongest}",
             f"{self.n_forward:,} forward passes, {self.seconds:.1f} s, seed {self.seed}, {self.space}",
         ]
+        if self.pictures is not None and not self.values.any():
+            lines[1] = "no map"
+        if not self.n_forward:  # not made here: what it cost and drew is not known
+            lines[2] = self.space
+        lines += self.captions
         return "\n".join([*lines, *(f"note: {warning}" for warning in self.warnings)])
 
     def __repr__(self) -> str:

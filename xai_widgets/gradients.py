@@ -70,9 +70,7 @@ def scores(problem: Problem, chunks: Iterable[Tensor]) -> Iterator[np.ndarray]:
     return batches(problem, chunks, _score)
 
 
-def batches(
-    problem: Problem, chunks: Iterable[Tensor], ask: Callable[[Problem, Tensor], _Answer]
-) -> Iterator[_Answer]:
+def batches(problem: Problem, chunks: Iterable[Tensor], ask: Callable[[Problem, Tensor], _Answer]) -> Iterator[_Answer]:
     size = problem.batch_size
     if size == "auto":
         size = AUTO_BATCH.get(problem.classifier.device.type, 16)

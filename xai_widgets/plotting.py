@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,45 +19,122 @@ THUMBNAIL = 448
 
 def blend(explanation: Explanation, opacity: float = 0.8) -> np.ndarray:
     """Photo under heat, uint8 (H, W, 3): vermilion for, blue against, viridis where a method knows no sign."""
-    grey = explanation.image @ np.array([0.2126, 0.7152, 0.0722])
-    ground = 0.15 * explanation.image + 0.85 * (grey[..., None] * 0.94 + 8)
     level, top = _levels(explanation)
-    if explanation.signed:
+    return shade(explanation.image, level if top else np.zeros_like(level), signed=explanation.signed, opacity=opacity)
+
+
+def shade(image: np.ndarray, level: np.ndarray, *, signed: bool, opacity: float = 0.8) -> np.ndarray:
+    """Levels of -1 … 1, or 0 … 1 without sign, (H, W), as heat over a greyed photo (H, W, 3)."""
+    grey = image @ np.array([0.2126, 0.7152, 0.0722])
+    ground = 0.15 * image + 0.85 * (grey[..., None] * 0.94 + 8)
+    if signed:
         colour = np.where(level[..., None] > 0, FOR, AGAINST)
         alpha = opacity * np.abs(level)
     else:
         colour = 255 * _viridis(level)
         alpha = opacity * np.clip(level * 1.6, 0, 1)
-    if top == 0:
-        alpha = np.zeros_like(level)
     mixed = ground * (1 - alpha[..., None]) + colour * alpha[..., None]
     return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
 
 
 def thumbnail(explanation: Explanation) -> bytes:
-    """The blend as PNG, enlarged or reduced to about 448 pixels."""
-    image = Image.fromarray(blend(explanation))
-    factor = THUMBNAIL / max(image.size)
-    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
-    way = Image.Resampling.NEAREST if factor > 6 else Image.Resampling.BICUBIC
+    """The map and what goes with it as PNG, enlarged or reduced to about 448 pixels."""
+    parts = [] if _has_no_map(explanation) else [_fitted(blend(explanation))]
+    if explanation.pictures is not None:
+        parts.append(_fitted(tiled(explanation.pictures)))
+    height = max(len(part) for part in parts)
+    parts = [np.pad(part, ((0, height - len(part)), (0, 0), (0, 0)), constant_values=255) for part in parts]
     buffer = io.BytesIO()
-    image.resize(size, way).save(buffer, "PNG")
+    Image.fromarray(np.concatenate(parts, axis=1)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def plot(explanation: Explanation, ax: Any = None, *, opacity: float = 0.8, outlines: bool = False) -> Any:
-    """Draw on a matplotlib Axes, made if none is given, with a colour bar of raw values; returns the Axes."""
-    from matplotlib import pyplot as plt
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import LinearSegmentedColormap, Normalize
+def _fitted(pixels: np.ndarray) -> np.ndarray:
+    """A picture with its longer side brought to `THUMBNAIL`."""
+    image = Image.fromarray(pixels)
+    factor = THUMBNAIL / max(image.size)
+    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    way = Image.Resampling.NEAREST if factor > 6 else Image.Resampling.BICUBIC
+    return np.asarray(image.resize(size, way))
 
-    if ax is None:
+
+def tiled(pictures: np.ndarray, gap: float = 0.04) -> np.ndarray:
+    """Pictures (n, h, w, 3) side by side in rows on white, (H, W, 3)."""
+    n, height, width = pictures.shape[:3]
+    rows, cols = _grid(n)
+    margin = round(gap * width)
+    sheet = np.full((rows * (height + margin) - margin, cols * (width + margin) - margin, 3), 255, np.uint8)
+    for number, picture in enumerate(pictures):
+        top, left = (number // cols) * (height + margin), (number % cols) * (width + margin)
+        sheet[top : top + height, left : left + width] = picture
+    return sheet
+
+
+def _grid(n: int) -> tuple[int, int]:
+    """Rows and columns for so many pictures: as square as it goes, rather wide than high."""
+    cols = math.ceil(math.sqrt(n))
+    return math.ceil(n / cols), cols
+
+
+def _has_no_map(explanation: Explanation) -> bool:
+    """Whether there are pictures instead of a map."""
+    return explanation.pictures is not None and not explanation.values.any()
+
+
+def plot(explanation: Explanation, ax: Any = None, *, opacity: float = 0.8, outlines: bool = False) -> Any:
+    """Draw on a matplotlib Axes with a colour bar of raw values; returns the Axes.
+
+    If none is given one is made, with the pictures and their captions beside it; where there is no map they are all
+    there is, and the first one's Axes is returned. On an Axes that is given there is room for the map only, or for the
+    pictures without captions.
+    """
+    from matplotlib import pyplot as plt
+
+    title = f"Why {explanation.target_name}? According to {explanation.method}"
+    if ax is None and explanation.pictures is not None:
+        figure, ax = _gallery(explanation)
+        if _has_no_map(explanation):
+            figure.suptitle(title, fontsize=10)
+            return ax
+    elif ax is None:
         _, ax = plt.subplots(figsize=(6, 5), layout="constrained")
+    ax.set_axis_off()
+    ax.set_title(title, fontsize=10)
+    if _has_no_map(explanation):
+        ax.imshow(tiled(explanation.pictures))
+        return ax
     ax.imshow(blend(explanation, opacity))
     if outlines:
         ax.contour(explanation.segments, levels=np.arange(explanation.n_segments) + 0.5, colors="white", linewidths=0.5)
-    ax.set_axis_off()
-    ax.set_title(f"Why {explanation.target_name}? According to {explanation.method}", fontsize=10)
+    _bar(explanation, ax)
+    return ax
+
+
+def _gallery(explanation: Explanation) -> tuple[Any, Any]:
+    """A figure with pictures and captions, and the Axes for the map to their left, or the first picture's if none."""
+    from matplotlib import pyplot as plt
+
+    rows, cols = _grid(len(explanation.pictures))
+    cell = {1: 4.0, 2: 2.8}.get(cols, 1.9)
+    room = 0.0 if _has_no_map(explanation) else 5.0
+    figure = plt.figure(figsize=(room + cols * cell, max(room - 0.5, rows * (cell + 0.5))), layout="constrained")
+    split = figure.add_gridspec(1, 2 if room else 1, width_ratios=(room, cols * cell) if room else None)
+    lead = figure.add_subplot(split[0]) if room else None
+    grid = split[-1].subgridspec(rows, cols)
+    for number, (picture, caption) in enumerate(zip(explanation.pictures, explanation.captions, strict=True)):
+        small = figure.add_subplot(grid[number // cols, number % cols])
+        small.imshow(picture)
+        small.set_axis_off()
+        small.set_title("\n".join(caption.split(" · ")), fontsize=7)
+        lead = lead or small
+    return figure, lead
+
+
+def _bar(explanation: Explanation, ax: Any) -> None:
+    """A colour bar of raw values."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+
     top = _levels(explanation)[1] or 1.0
     if explanation.signed:
         ends = [tuple(c / 255) for c in (AGAINST, np.array([143, 143, 143]), FOR)]
@@ -68,7 +146,6 @@ def plot(explanation: Explanation, ax: Any = None, *, opacity: float = 0.8, outl
     bar = ax.figure.colorbar(ScalarMappable(scale, colours), ax=ax, shrink=0.8, label=unit)
     bar.formatter = lambda value, _position: f"{value * factor:+.3g}" if explanation.signed else f"{value:.3g}"
     bar.update_ticks()
-    return ax
 
 
 def _levels(explanation: Explanation) -> tuple[np.ndarray, float]:

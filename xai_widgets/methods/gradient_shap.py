@@ -27,8 +27,7 @@ INFO = MethodInfo(
     name="gradient_shap",
     label="GradientSHAP",
     family="gradient",
-    summary="Gradients on random places between background pictures and this one under noise. Drawn, so it adds up on "
-    "average, to the score of noisy pictures.",
+    summary="Gradients between background pictures and this one under noise. Drawn, so it adds up on average only.",
     run=gradient_shap,
     params=(
         BACKGROUND,

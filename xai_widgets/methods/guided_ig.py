@@ -86,8 +86,7 @@ INFO = MethodInfo(
     name="guided_ig",
     label="Guided IG",
     family="gradient",
-    summary="Integrated gradients on a way around steep places: less speckle. Adds up to the whole change; slow, "
-    "for each step waits for the last.",
+    summary="Integrated gradients on a way around steep places: less speckle. It adds up; slow, step waits for step.",
     run=guided_ig,
     params=(
         Param("n_steps", int, 200, "Steps on the way; the authors' default.", 2, 5000),

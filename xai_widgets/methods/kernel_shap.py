@@ -159,6 +159,6 @@ INFO = MethodInfo(
     linear=True,
     cost=_cost,
     source="Lundberg and Lee, A Unified Approach to Interpreting Model Predictions, NeurIPS 2017",
-    quick={"n_samples": 30},
+    quick={"n_samples": 80},
     aliases=("shap",),
 )

@@ -23,8 +23,8 @@ INFO = MethodInfo(
     name="vargrad",
     label="VarGrad",
     family="gradient",
-    summary="Where the gradient changes as noise is added. Shows unsteady places, with no direction; what the score "
-    "reacts to evenly stays dark.",
+    summary="Where the gradient changes as noise is added. Shows unsteady places, no direction, and misses "
+    "steady ones.",
     run=vargrad,
     params=PARAMS,
     needs="gradients",
