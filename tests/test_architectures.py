@@ -27,7 +27,7 @@ from xai_widgets.session import Session
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"
 BEGIN, END = "<!-- matrix: made by tests/test_architectures.py -->", "<!-- end of matrix -->"
 CLASSES = 5
-COLUMNS = ("occlusion", "saliency", "gradcam", "guided_backprop", "deeplift", "lrp", "attention_gradient")
+COLUMNS = ("lime", "saliency", "gradcam", "guided_backprop", "deeplift", "lrp", "attention_gradient")
 """One method for each thing that methods need of a network, and each that has rules of its own for what is inside."""
 
 V = "torchvision"
@@ -453,7 +453,7 @@ def test_every_method_gives_a_map_or_a_reason_and_the_layer_is_found(case):
         assert found.cells["gradcam"] == ""
         assert found.lies == case.in_place
     assert all(len(reason.splitlines()) <= 1 for reason in found.cells.values())
-    for method in ("saliency", "occlusion"):
+    for method in ("saliency", "lime"):
         assert found.cells[method] == ""
 
 

@@ -23,6 +23,7 @@ REFUSED = {
     # It has GELU and LayerNorm, no ReLU: rules about ReLU have nothing to change.
     "transformer": {"guided_backprop", "deconvolution", "guided_gradcam"},
 }
+SETS = {"anchors", "counterfactual"}
 
 
 def resnet18() -> tuple[torch.nn.Module, dict]:
@@ -41,7 +42,13 @@ def resnet18() -> tuple[torch.nn.Module, dict]:
 
 
 def lite0() -> tuple[torch.nn.Module, dict]:
-    return demo.imagenet_classifier(), {"image": demo.sample("coffee")}
+    # At half its size, for fifty methods: it still says espresso.
+    return demo.imagenet_classifier(), {
+        "image": demo.sample("coffee"),
+        "size": 112,
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+    }
 
 
 def transformer() -> tuple[torch.nn.Module, dict]:
@@ -62,8 +69,9 @@ def session(name: str) -> Session:
 def test_every_method_that_applies_gives_a_map_and_no_other_does(name, info):
     made = session(name)
     reason = info.unfit(made.classifier)
+    params = info.bind({"window": 8, "stride": 8} if info.name == "occlusion" else info.quick)
     try:
-        *_, last = made.explain(info, made.target(None), info.bind(info.quick))
+        *_, last = made.explain(info, made.target(None), params)
     except xw.MethodError as error:
         reason = str(error)
     assert bool(reason) == (info.name in REFUSED[name]), reason
@@ -72,5 +80,8 @@ def test_every_method_that_applies_gives_a_map_and_no_other_does(name, info):
         return
     found = last.explanation()
     assert np.isfinite(found.values).all()
-    assert np.ptp(found.values) > 0 or found.pictures is not None
-    assert last.estimate.n_forward <= made.cost(info, info.bind(info.quick))
+    assert last.estimate.n_forward <= made.cost(info, params)
+    if info.name in SETS:  # there may be none
+        assert np.ptp(found.values) > 0 or found.warnings[0]
+    else:
+        assert np.ptp(found.values) > 0 or found.pictures is not None
