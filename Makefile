@@ -13,7 +13,7 @@ SOURCES := $(shell find xai_widgets js tests notebooks scripts .ci *.* Makefile 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo lab test check lint build screenshots clean chromium
+.PHONY: help demo lab test check pytest lint build screenshots clean chromium
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -41,7 +41,12 @@ check: $(VENV) $(NODE) chromium
 	npm run --silent size
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest $(PYTEST)
+	$(if $(PYTEST),$(BIN)/python -m pytest $(PYTEST),$(MAKE) --no-print-directory pytest)
+
+# Small networks gain nothing from a second thread, the tests from a second process; what drives a browser needs quiet.
+pytest:
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m 'not browser and not jupyter'
+	$(BIN)/python -m pytest -m 'browser or jupyter'
 
 lint: $(VENV) $(NODE) ## the style of both languages
 	npm run --silent lint

@@ -369,7 +369,7 @@ def cell(session: Session, info: xw.MethodInfo) -> str:
                 return ""
             assert "no positive evidence" in found.warnings[0] or "same everywhere" in found.warnings[-1]
     except xw.XaiError as error:
-        return str(error)
+        return str(error).replace(session.classifier.name, "the network").replace(". the", ". The")
     raise AssertionError(f"{info.name} shows nothing for any class")
 
 

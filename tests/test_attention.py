@@ -19,8 +19,8 @@ import xai_widgets as xw
 from xai_widgets import attention
 from xai_widgets.errors import ArgumentError, MethodError
 from xai_widgets.methods import _attention
-from xai_widgets.rules import transformers as _relevance
 from xai_widgets.registry import get_method
+from xai_widgets.rules import transformers as _relevance
 
 METHODS = ("raw_attention", "attention_rollout", "grad_rollout", "attention_gradient", "transformer_attribution")
 OPTIONS = {"mean": [0.5] * 3, "std": [0.25] * 3, "size": 32}

@@ -168,7 +168,7 @@ def test_finer_cam_equals_torchcam_and_for_one_class_pytorch_grad_cam():
         like = (logits - logits[target]).abs().argsort().tolist()[1]
         theirs = raw_cam("GradCAM", model, model[5], as_batch(PIXELS), FinerWeightedTarget(target, [like], 0.6))
         ours = ask(model, PIXELS, "finercam", target=target, target_layer="5", n_similar=1)
-        assert f"class {target} is compared with class {like}, by number." in ours.warnings
+        assert f"It is compared with class {like}." in ours.warnings
         gradcams.append((ours.coarse, np.maximum(theirs, 0)))
     assert agreeing(torchcams) >= 4
     assert agreeing(gradcams) >= 2

@@ -206,7 +206,7 @@ def test_the_engine_fills_batches_whatever_the_chunks_and_halves_them_when_memor
         ("integrated_gradients", {"n_steps": 1}, "2 to 2000"),
         ("smoothgrad", {"noise_level": -0.1}, "0 to 2"),
         ("vargrad", {"n_samples": 1}, "2 to"),
-        ("guided_ig", {"fraction": 1.5}, "0 to 1"),
+        ("guided_ig", {"fraction": 1.5}, "0.01 to 1"),
         ("guided_ig", {"max_dist": -1}, "0 to 1"),
         ("blur_ig", {"max_sigma": 0}, "0.1 to 1000"),
         ("xrai", {"n_steps": 2.5}, "whole number"),
@@ -393,9 +393,9 @@ BACKGROUND = ["black", "blur", photo(seed=1)]
 
 def as_inputs(question):
     """`BACKGROUND` as model input."""
-    from xai_widgets.methods._expected import _read
+    from xai_widgets.methods._expected import read_background
 
-    return _read(question, BACKGROUND)
+    return read_background(question, BACKGROUND)
 
 
 def replayed(values):

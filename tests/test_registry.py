@@ -85,8 +85,8 @@ def test_a_method_from_outside_is_listed_and_works(registered):
 
 
 def test_a_name_that_is_taken_is_refused(registered):
-    with pytest.raises(xw.MethodError, match="'bump' already"):
-        xw.register_method(INFO)
+    xw.register_method(INFO)  # its cell was run again
+    assert [info.name for info in xw.methods()].count("bump") == 1
     for name in ("lime", "auto"):
         with pytest.raises(xw.MethodError, match=f"'{name}' already"):
             xw.register_method(dataclasses.replace(INFO, name=name))
@@ -121,3 +121,29 @@ def test_floats_take_whole_numbers_and_choices_are_kept():
         Param("x", float, 0.5, "", 0).check(-1)
     with pytest.raises(xw.ArgumentError, match="one of 'a', 'b'"):
         Param("x", str, "a", "", choices=("a", "b")).check("c")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"needs": "gradient"}, "needs='gradient' must be one of 'answers', 'gradients'"),
+        ({"family": "foo"}, "family='foo' must be one of"),
+        ({"space": "logits"}, "space='logits' must be"),
+        ({"params": PARAM}, "params must be a tuple of Param"),
+        ({"params": (Param("k", bool, True, "Whether."),)}, "k has kind"),
+        ({"params": (Param("k", int, 0, "How many.", 1),)}, "k=0 must be a whole number of at least 1"),
+        ({"quick": {"many": 3}}, "no parameter 'many'"),
+    ],
+)
+def test_a_method_that_would_be_in_the_way_of_the_others_is_refused_at_once(registered, wrong, words):
+    with pytest.raises(xw.ArgumentError, match=words):
+        xw.register_method(dataclasses.replace(INFO, name="wrong", **wrong))
+    assert "wrong" not in [info.name for info in xw.methods()]
+
+
+def test_a_price_that_cannot_be_told_costs_nobody_the_menu(registered, tmp_path):
+    xw.register_method(dataclasses.replace(INFO, name="unpriced", cost=lambda problem: 1))
+    w = xw.explain(cnn(), photo(), method="saliency", store=tmp_path / "f.db").wait(20)
+    assert w.status == "idle"
+    assert "unexpected keyword" in {row["name"]: row["cost"] for row in w.methods}["unpriced"]
+    w.close()

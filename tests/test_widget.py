@@ -574,3 +574,38 @@ def test_pictures_that_a_method_draws_travel_with_their_captions(make):
     w.method = "saliency"
     w.wait(20)
     assert w.gallery == []
+
+
+def test_a_method_and_its_parameters_may_be_set_together(make):
+    w = make(method="occlusion").wait(20)
+    with w.hold_trait_notifications():
+        w.method = "lime"
+        w.params = {"n_samples": 60}
+    w.wait(20)
+    assert w.params["n_samples"] == w.explanation.n_forward == 60
+    w.set_state({"method": "rise", "params": {"n_samples": 77}})
+    w.wait(20)
+    assert w.error is None
+    assert w.method == "rise"
+    assert w.params["n_samples"] == w.explanation.params["n_samples"] == 77
+    with w.hold_trait_notifications():
+        w.method = "gradcam"
+        w.layer = "conv"
+    w.wait(20)
+    assert w.layer == w.explanation.target_layer == "conv"
+
+
+def test_a_layer_that_a_method_cannot_read_fails_in_words_and_not_for_ever(make):
+    class Headed(ColourModel):
+        def __init__(self):
+            super().__init__()
+            self.head = torch.nn.Linear(3, 3)
+
+        def forward(self, x):
+            return super().forward(x) + 0 * self.head(x.mean((2, 3)))
+
+    w = make(Headed(), method="scorecam").wait(20)
+    w.set_state({"layer": "head"})
+    w.wait(20)
+    assert w.status == "failed"
+    assert "'head'" in w.error["message"]

@@ -163,7 +163,7 @@ class Classifier:
             return str(self._canonical) if isinstance(self._canonical, MethodError) else ""
         try:
             self.canonical()
-        except MethodError as error:
+        except (MethodError, ModelError) as error:
             return str(error)
         return ""
 
@@ -187,6 +187,13 @@ class Classifier:
             except MethodError as error:
                 self._canonical = error
                 raise
+            except (torch.OutOfMemoryError, XaiError):
+                raise
+            except Exception as error:
+                raise ModelError(
+                    f"{self.name} raised {type(error).__name__} while its operations were written down: "
+                    f'{first_line(error)} Use a method that only asks for answers: method="occlusion"'
+                ) from error
             self._canonical = made
         return self._canonical
 

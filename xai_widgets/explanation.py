@@ -321,7 +321,7 @@ class Explanation:
         ]
         if self.pictures is not None and not self.values.any():
             lines[1] = "no map"
-        if not self.n_forward:  # not made here: what it cost and drew is not known
+        if "torch" not in self.versions:  # not made here: what it cost and drew is not known
             lines[2] = self.space
         lines += self.captions
         return "\n".join([*lines, *(f"note: {warning}" for warning in self.warnings)])

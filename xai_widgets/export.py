@@ -31,7 +31,11 @@ def explanation_page(explanation: Explanation) -> str:
     from xai_widgets.registry import methods
 
     off_image = explanation.image if explanation.off_image is None else explanation.off_image
-    names = explanation.class_names or [f"class {i}" for i in range(len(explanation.probabilities))]
+    known = len(explanation.probabilities)
+    # Another library's map may say of what classes, and no probabilities.
+    target = explanation.target if isinstance(explanation.target, list) else [explanation.target]
+    known = max([known, *(index + 1 for index in target if index is not None)])
+    names = explanation.class_names or [f"class {i}" for i in range(known)]
     # A method from outside the package may not be registered where its result is opened.
     label = next((info.label for info in methods() if info.name == explanation.method), explanation.method)
     state: dict[str, Any] = {

@@ -73,6 +73,8 @@ def _fidelity(explanation: Explanation) -> Iterator[Fact]:
 
 
 def _off(explanation: Explanation) -> Iterator[Fact]:
+    if explanation.off_image is None:  # another library's map
+        return
     word = baselines.WORDS.get(explanation.baseline, explanation.baseline)
     yield _chip(
         "off",

@@ -253,6 +253,8 @@ def _output(
         which = int(target)
     if classes and held[which] in classes:
         return which, (list(classes).index(held[which]), held[which])
+    if names is None and classes and len(classes) != count:
+        return which, (None, f"output {which}")  # which of the classes that is, shap did not say
     return which, (which, held[which])
 
 

@@ -132,4 +132,9 @@ def completeness(values: np.ndarray, whole: float, empty: float) -> dict[str, tu
     2017, §5: within 5 %, with more steps if not).
     """
     gap = abs(float(np.sum(values, dtype=np.float64)) - (whole - empty))
-    return {"completeness_gap": (gap, "good" if gap <= 0.01 * abs(whole - empty) + 1e-6 else "rough")}
+    return {
+        "completeness_gap": (
+            gap,
+            "good" if gap <= 0.01 * abs(whole - empty) + 1e-6 * max(abs(whole), abs(empty)) else "rough",
+        )
+    }

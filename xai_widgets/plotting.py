@@ -143,7 +143,9 @@ def _bar(explanation: Explanation, ax: Any) -> None:
         colours, scale = "viridis", Normalize(min(0.0, float(explanation.values.min())), top)
     unit = "points of probability" if explanation.space == "probability" and explanation.signed else "raw score"
     factor = 100 if unit.startswith("points") else 1
-    bar = ax.figure.colorbar(ScalarMappable(scale, colours), ax=ax, shrink=0.8, label=unit)
+    clipped = top < float(np.abs(explanation.values).max())
+    beyond = ("both" if explanation.signed else "max") if clipped else "neither"
+    bar = ax.figure.colorbar(ScalarMappable(scale, colours), ax=ax, shrink=0.8, label=unit, extend=beyond)
     bar.formatter = lambda value, _position: f"{value * factor:+.3g}" if explanation.signed else f"{value:.3g}"
     bar.update_ticks()
 
@@ -151,11 +153,24 @@ def _bar(explanation: Explanation, ax: Any) -> None:
 def _levels(explanation: Explanation) -> tuple[np.ndarray, float]:
     """Values as -1 … 1 around zero (0 … 1 without sign) and the value that 1 stands for."""
     values = explanation.values.astype(np.float64)
+    top = _reach(explanation)
     if not explanation.signed:
-        low, high = min(0.0, float(values.min())), float(values.max())
-        return (values - low) / (high - low) if high > low else np.zeros_like(values), high
-    top = float(np.abs(values).max())
-    return (values / top if top else values), top
+        low, high = max(min(0.0, float(values.min())), -top), min(float(values.max()), top)
+        return np.clip((values - low) / (high - low), 0, 1) if high > low else np.zeros_like(values), high
+    return (np.clip(values / top, -1, 1) if top else values), top
+
+
+def _reach(explanation: Explanation) -> float:
+    """Where the colours end: at the largest size, or earlier where a few pixels would leave all others without colour.
+
+    The rule of the page, `js/lib/evidence.ts`.
+    """
+    sizes = np.abs(explanation.values)
+    largest = float(sizes.max())
+    if explanation.segment_values is not None:
+        return largest
+    usual = float(np.quantile(sizes, 0.995))
+    return usual if 0 < 2 * usual < largest else largest
 
 
 def _viridis(level: np.ndarray) -> np.ndarray:

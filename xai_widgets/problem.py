@@ -37,6 +37,7 @@ class Problem:
         What `target` is read in.
     seed : int
     batch_size : int or "auto"
+    class_names : tuple of str or None
     """
 
     classifier: Classifier
@@ -47,6 +48,7 @@ class Problem:
     space: str
     seed: int = 0
     batch_size: int | str = "auto"
+    class_names: tuple[str, ...] | None = None
 
     @cached_property
     def n_segments(self) -> int:
@@ -128,20 +130,23 @@ class Estimate:
 
 
 class Pace:
-    """Says when the next look at a growing estimate is due, at most five times a second.
+    """Says when the next look at a growing estimate is due, at most five times a second, and less often if one is slow.
 
     A method yields after every batch, so that it can be stopped there; but a fit costs time, and nobody sees more.
     """
 
     def __init__(self, seconds: float = 0.2) -> None:
-        self._seconds, self._next = seconds, 0.0
+        self._seconds, self._next, self._given = seconds, 0.0, 0.0
 
     def due(self) -> bool:
         """Whether it is time; if so the clock starts anew."""
         now = time.monotonic()
+        if self._given:  # what was done since: the fit and one batch; most of the time goes to the model
+            self._next = max(self._next, now + 4 * (now - self._given))
+            self._given = 0.0
         if now < self._next:
             return False
-        self._next = now + self._seconds
+        self._next, self._given = now + self._seconds, now
         return True
 
 

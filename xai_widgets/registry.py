@@ -113,6 +113,9 @@ class MethodInfo:
         Only answers (any callable will do), gradients of the input, a layer that still knows places, a copy in which
         each activation is a module of its own (``problem.classifier.canonical()``), for rules that hang on activations,
         or attention between patches that `xai_widgets.attention` can read.
+    differentiates : bool
+        Whether the map hangs on the gradient of the answer for this picture, so that it fades where the answer is
+        saturated; never where `needs` is "answers".
     signed : bool
         Whether negative numbers mean evidence against the class.
     additive : bool
@@ -138,6 +141,7 @@ class MethodInfo:
     run: Callable[..., Iterator[Estimate]]
     params: tuple[Param, ...] = ()
     needs: str = "answers"
+    differentiates: bool = True
     signed: bool = True
     additive: bool = False
     linear: bool = False
@@ -201,11 +205,15 @@ class MethodTable(tuple[MethodInfo, ...]):
 
 _AUTO = ("gradcam", "saliency", "lime", "kernel_shap", "occlusion")
 
+NEEDS = ("answers", "gradients", "layer", "canonical", "attention")
+
 _registered: dict[str, MethodInfo] = {}
+_own: set[str] = set()
+"""Those of the package; nobody takes their place."""
 
 
 def register_method(info: MethodInfo) -> MethodInfo:
-    """Add a method, from outside the package too; `name` must be new.
+    """Add a method from outside the package, or take the place of one that was, as when its cell is run again.
 
     Examples
     --------
@@ -216,12 +224,32 @@ def register_method(info: MethodInfo) -> MethodInfo:
     if not isinstance(info, MethodInfo):
         raise ArgumentError(f"register_method takes a MethodInfo, not a {type(info).__name__}.")
     _discover()
-    known = {"auto", *_registered, *_aliases()}
+    _check(info)
+    known = {"auto", *_own, *_aliases()}
     for name in (info.name, *info.aliases):
         if name in known:
             raise MethodError(f"There is a method {name!r} already; choose another name.")
     _registered[info.name] = info
     return info
+
+
+def _check(info: MethodInfo) -> None:
+    """Say what is wrong with a method now: later it would be in the way of all others."""
+    for name, allowed in (("needs", NEEDS), ("family", tuple(FAMILIES)), ("space", ("probability", "logit"))):
+        if getattr(info, name) not in allowed:
+            listed = ", ".join(map(repr, allowed))
+            raise ArgumentError(f"{info.name}: {name}={getattr(info, name)!r} must be one of {listed}.")
+    if not isinstance(info.params, tuple) or not all(isinstance(param, Param) for param in info.params):
+        raise ArgumentError(
+            f"{info.name}: params must be a tuple of Param; one alone needs a comma: params=(Param(…),)"
+        )
+    for param in info.params:
+        if param.kind not in (int, float, str, object):
+            raise ArgumentError(
+                f"{info.name}: {param.name} has kind {param.kind!r}; it must be int, float, str or object."
+            )
+    info.bind({})
+    info.bind(info.quick)
 
 
 def methods() -> MethodTable:
@@ -268,3 +296,4 @@ def _discover() -> None:
             info = getattr(importlib.import_module(f"xai_widgets.methods.{found.name}"), "INFO", None)
             if info is not None:
                 _registered[info.name] = info
+                _own.add(info.name)

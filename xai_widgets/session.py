@@ -155,10 +155,17 @@ class Session:
         `given` holds parameters by method, where they are not the defaults. Unless `asking`, reasons that take seconds
         to find out are left open.
         """
-        return [self._row(info, given.get(info.name, {}), asking) for info in registry.methods()]
+        reasons: dict[
+            str, str
+        ] = {}  # a reason depends on the need alone; a model that fails is not asked again for each
+        rows = []
+        for info in registry.methods():
+            if info.needs not in reasons:
+                reasons[info.needs] = info.unfit(self.classifier, asking=asking)
+            rows.append(self._row(info, given.get(info.name, {}), reasons[info.needs]))
+        return rows
 
-    def _row(self, info: MethodInfo, given: Mapping[str, Any], asking: bool) -> MethodRow:
-        reason = info.unfit(self.classifier, asking=asking)
+    def _row(self, info: MethodInfo, given: Mapping[str, Any], reason: str) -> MethodRow:
         return {
             "name": info.name,
             "label": info.label,
@@ -173,7 +180,7 @@ class Session:
         """``"300 calls, 6 s"``; a pass back costs about as much as two more, and all is rounded boldly."""
         try:
             calls = self.cost(info, params)
-        except MethodError as error:  # a parameter that does not fit this model; whoever asks for the map is told
+        except Exception as error:  # noqa: BLE001 - one method, perhaps of the user's, must not cost them the others
             return first_line(error)
         seconds = calls * self.classifier.seconds * (1 if info.needs == "answers" else 3)
         words = f"{seconds:.1f} s" if seconds < 1 else f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
@@ -239,7 +246,15 @@ class Session:
 
     def _problem(self, target: targets.Target, space: str) -> Problem:
         return Problem(
-            self.classifier, self.view, self.segments, self.off_planes, target, space, self.seed, self.batch_size
+            self.classifier,
+            self.view,
+            self.segments,
+            self.off_planes,
+            target,
+            space,
+            self.seed,
+            self.batch_size,
+            self.class_names,
         )
 
 
@@ -270,7 +285,7 @@ class Step:
         warnings = [*estimate.warnings, *session.warnings]  # what the method says comes first
         if stopped:
             warnings.append(f"Stopped after {estimate.done:,} of {estimate.total:,}: this is the map found by then.")
-        empty = not np.any(values)
+        empty = not (np.any(values) or estimate.pictures)
         saturated = self._saturated()
         if saturated and empty:
             warnings = [saturated, *session.warnings]  # whatever else is said of an empty map is not the reason
@@ -312,7 +327,9 @@ class Step:
     def _saturated(self) -> str:
         """That the gradient of a probability near 0 or 1 is as good as zero, where the method depends on it."""
         classifier, index = self._session.classifier, self.target.index
-        if "probabilit" not in classifier.kind or self.info.needs == "answers" or index is None:
+        if "probabilit" not in classifier.kind or index is None:
+            return ""
+        if self.info.needs == "answers" or not self.info.differentiates:
             return ""
         value = float(self._session.probabilities[index])
         if 1e-6 < value < 1 - 1e-6:

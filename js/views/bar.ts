@@ -64,6 +64,8 @@ export function bar(store: Store, popovers: Popovers, help: () => void): HTMLEle
     );
     const heat = store.host.get("heat");
     const chosen = own();
+    if (chosen?.name !== settings.dataset.of) popovers.closeIn(settings);
+    settings.dataset.of = chosen?.name ?? "";
     settings.hidden = !chosen?.params?.length;
     settings.disabled = store.ui.kernel === "gone";
     settings.title = words.settings(chosen?.label ?? "");
@@ -82,7 +84,7 @@ export function bar(store: Store, popovers: Popovers, help: () => void): HTMLEle
     if (isRunning) run.textContent = words.running(done, total, left);
     else if (status === "stopped") run.textContent = words.stopped(done, total);
     else if (status === "failed") run.textContent = words.failed;
-    else run.textContent = heat.label ? words.spent(heat.n_forward ?? 0, heat.seconds ?? 0) : "";
+    else run.textContent = heat.n_forward ? words.spent(heat.n_forward ?? 0, heat.seconds ?? 0) : "";
   });
   store.on(["status"], () => {
     const state = store.ui.kernel;

@@ -53,7 +53,11 @@ export function keys(store: Store, root: HTMLElement, popovers: Popovers, help: 
       else if (key === "enter" && command) {
         submit();
         done = true;
-      } else if (popovers.isOpen && !target.matches("select") && (key === "arrowdown" || key === "arrowup")) {
+      } else if (
+        popovers.isOpen &&
+        !target.matches("select,[type=number]") &&
+        (key === "arrowdown" || key === "arrowup")
+      ) {
         popovers.walk(key === "arrowdown" ? 1 : -1);
         done = true;
       } else if (!target.matches(TYPING) && !event.altKey && (!command || key === "z")) {

@@ -6,8 +6,8 @@ import * as words from "../words.ts";
 
 /** Fill the popover; a change is sent as soon as it is made, and explains anew. */
 export function fillSettings(store: Store, method: MethodRow, node: HTMLElement): void {
-  const send = (changed: Record<string, ParamValue>): void =>
-    store.choose("params", { ...store.host.get("params"), ...changed });
+  // Only what was changed: the kernel knows the rest, and may have gone on to another method.
+  const send = (changed: Record<string, ParamValue>): void => store.choose("params", changed);
   const controls = method.params.map((param) => control(param, (value) => send({ [param.name]: value })));
   const paint = (values: Record<string, ParamValue>): void =>
     controls.forEach(({ set }, i) => {

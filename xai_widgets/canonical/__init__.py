@@ -106,7 +106,10 @@ def _make(model: nn.Module, example: Tensor, pick: Callable[[Any], Any]) -> Cano
         first, answer = record(model, one)
         second, _ = record(model, two)
         generalise(first, second)
-        module = build(first, model)
+        try:
+            module = build(first, model)
+        except SyntaxError as error:
+            raise Refused("an operation takes what no graph can hold, a random generator for instance") from error
         again, hidden = watched(module, one)
         _compare(pick(answer), pick(again), "answer to the picture")
         _check(model, module, two, pick)

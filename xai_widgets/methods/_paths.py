@@ -95,7 +95,7 @@ def balance(problem: Problem, values: np.ndarray, whole: float, empty: float, mo
     from xai_widgets.gradients import completeness
 
     checks = completeness(values, whole, empty)
-    if checks["completeness_gap"][0] <= 0.05 * abs(whole - empty) + 1e-6:
+    if checks["completeness_gap"][0] <= 0.05 * abs(whole - empty) + 1e-6 * max(abs(whole), abs(empty)):
         return {"checks": checks}
     if problem.inputs.dtype.itemsize < 4:
         more = f"The model computes in {str(problem.inputs.dtype).removeprefix('torch.')}; pass model.float()"

@@ -113,6 +113,7 @@ INFO = MethodInfo(
     run=ablationcam,
     params=(TARGET_LAYER, N_CHANNELS),
     needs="layer",
+    differentiates=False,
     signed=False,
     space="logit",
     cost=channels_asked,

@@ -306,6 +306,7 @@ INFO = MethodInfo(
         Param("learning_rate", float, 0.05, "Step size of Adam; Lucent's default.", 0.001, 1.0),
     ),
     needs="gradients",
+    differentiates=False,
     signed=False,
     space="logit",
     cost=lambda problem, target_layer=None, channel=None, n_steps=128, n_pictures=1, learning_rate=0.05: (

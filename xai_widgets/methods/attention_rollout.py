@@ -54,6 +54,7 @@ INFO = MethodInfo(
         Param("start_layer", int, 0, "The first layer that counts; 0, as in the paper, is all.", low=0, high=63),
     ),
     needs="attention",
+    differentiates=False,
     signed=False,
     space="logit",
     source="Abnar and Zuidema, Quantifying Attention Flow in Transformers, ACL 2020",

@@ -10,7 +10,6 @@ from math import comb
 import numpy as np
 
 from xai_widgets.methods._answers import lead
-from xai_widgets.perturb import compose
 from xai_widgets.problem import Estimate, Problem, Steps
 from xai_widgets.registry import MethodInfo, Param
 from xai_widgets.targets import name_of
@@ -141,6 +140,8 @@ class _Search:
 
     def report(self, found: Regions | None, *, smallest: bool) -> Estimate:
         """The result, with what the model says instead."""
+        from xai_widgets.perturb import compose
+
         problem, off = self.problem, self.everything if found is None else found
         mask = np.array([[region not in off for region in sorted(self.everything)]])
         (now,) = problem.classifier.answers(compose(problem, mask), "probability")
@@ -148,7 +149,14 @@ class _Search:
         regions = "1 region" if n == 1 else f"{n} regions"
         if found is None:
             why = f"No set of regions was found without which the answer is another, among {asked - 1} tried."
-            notes, checks = [f"{why} With all of them off {self._says(now)}."], {}
+            if self._flips(now):
+                why = (
+                    f"With all regions off {self._says(now)}, but {asked - 1} pictures were too few to find out which "
+                    "of them it takes. Give it more, n_samples=…, or cut the picture into fewer regions."
+                )
+            else:
+                why = f"{why} With all of them off {self._says(now)}."
+            notes, checks = [why], {}
             values = np.zeros(n)
         else:
             values = self._estimate(found).regions
@@ -158,12 +166,20 @@ class _Search:
                 notes.append("The pictures ran out before it was known whether all of them are needed: n_samples=…")
         return Estimate(regions=values, done=asked, total=asked, n_forward=asked, checks=checks, warnings=tuple(notes))
 
+    def _flips(self, now: np.ndarray) -> bool:
+        """Whether probabilities (C,) make another answer; False where that hangs on more than which class leads."""
+        target = self.problem.target
+        if target.function is not None or self.problem.classifier.kind.startswith("multi-label"):
+            return False
+        other = np.delete(now, target.index).max() if target.rather_than is None else now[target.rather_than]
+        return bool(now[target.index] > other) != self._had_its_way
+
     def _says(self, now: np.ndarray) -> str:
         """What the answer is, in half a sentence."""
         target, several = self.problem.target, self.problem.classifier.kind.startswith("multi-label")
         if target.function is not None:
             return f"{target.name} is {target.of(now[None])[0]:.3g} in probabilities"
-        names = getattr(self.problem, "class_names", None)
+        names = self.problem.class_names
         if target.rather_than is not None:
             pair = (target.index, target.rather_than)
             return " and ".join(f"{name_of(each, names)} has {now[each]:.1%}" for each in pair)

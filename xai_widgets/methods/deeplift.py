@@ -37,6 +37,7 @@ INFO = MethodInfo(
     summary="Passes the change from the baseline back layer by layer. It adds up; depends on the baseline.",
     run=deeplift,
     needs="canonical",
+    differentiates=False,
     linear=True,
     space="logit",
     cost=lambda problem: 2,

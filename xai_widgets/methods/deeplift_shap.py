@@ -69,6 +69,7 @@ INFO = MethodInfo(
         ),
     ),
     needs="canonical",
+    differentiates=False,
     linear=True,
     space="logit",
     cost=lambda problem, background=None: 2 * len(_items(problem, background)),

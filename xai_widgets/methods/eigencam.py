@@ -37,6 +37,7 @@ INFO = MethodInfo(
     run=eigencam,
     params=(TARGET_LAYER,),
     needs="layer",
+    differentiates=False,
     signed=False,
     space="logit",
     source="Muhammad and Yeasin, Eigen-CAM, IJCNN 2020",

@@ -106,6 +106,7 @@ INFO = MethodInfo(
         ),
     ),
     needs="layer",
+    differentiates=False,
     space="logit",
     source="Molchanov et al., Pruning Convolutional Neural Networks for Resource Efficient Inference, ICLR 2017",
     quick={"n_channels": 3},

@@ -8,6 +8,7 @@ from xai_widgets.errors import MethodError
 from xai_widgets.methods._cam import TARGET_LAYER, estimate, read
 from xai_widgets.problem import Problem, Steps
 from xai_widgets.registry import MethodInfo, Param
+from xai_widgets.targets import name_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,8 +41,7 @@ def finercam(problem: Problem, *, target_layer: Any = None, alpha: float = 0.6, 
 
     readings = read(problem, target_layer, apart)
     maps = [(g.mean((1, 2), keepdim=True) * a).sum(0).relu() for _, a, g in readings]
-    classes = "class" if len(similar) == 1 else "classes"
-    compared = f"{target.name} is compared with {classes} {', '.join(map(str, similar))}, by number."
+    compared = f"It is compared with {', '.join(name_of(each, problem.class_names) for each in similar)}."
     yield estimate(problem, INFO, readings, maps, warnings=(compared,))
 
 

@@ -66,10 +66,19 @@ def fullgrad(problem: Problem) -> Steps:
     warnings = []
     if checks["completeness_gap"][1] != "good":
         warnings.append(
-            f"The terms of FullGrad add up to {total:.4g} and the score is {score:.4g}: this network does more than "
-            "its layers' biases tell, attention or products for example, so the map leaves out a part of the answer."
+            f"The terms of FullGrad add up to {total:.4g} and the score is {score:.4g}: {_beyond(problem)}, so the map "
+            "leaves out a part of the answer."
         )
     yield Estimate(values=values.cpu().numpy().astype(np.float32), n_forward=1, checks=checks, warnings=tuple(warnings))
+
+
+def _beyond(problem: Problem) -> str:
+    """What is done that layers and their biases do not tell."""
+    if problem.target.function is not None:
+        return "the target is a function of the answer"
+    if problem.space == "probability" or "probabilit" in problem.classifier.kind:
+        return "softmax or sigmoid come after the layers"
+    return "this network does more than its layers' biases tell, attention or products for example"
 
 
 def _rescaled(term: Tensor, shape: tuple[int, int]) -> Tensor:

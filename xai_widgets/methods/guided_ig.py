@@ -90,7 +90,7 @@ INFO = MethodInfo(
     run=guided_ig,
     params=(
         Param("n_steps", int, 200, "Steps on the way; the authors' default.", 2, 5000),
-        Param("fraction", float, 0.25, "Share of the inputs that a step may move; the authors' default.", 0, 1),
+        Param("fraction", float, 0.25, "Share of the inputs that a step may move; the authors' default.", 0.01, 1),
         Param(
             "max_dist",
             float,

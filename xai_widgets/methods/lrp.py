@@ -42,7 +42,8 @@ def lrp(problem: Problem, *, rule: str = "epsilon_plus_flat", epsilon: float = 1
     module = classifier.canonical().module
     with classifier.differentiable(torch.ones_like(problem.inputs)[None]) as (gain, _):
         walk = Relevance(module, rule, epsilon, gain)
-        answer = walk.answer(Both(problem.inputs * gain)).x
+        inputs = problem.inputs.clone()  # they may have been made in inference mode
+        answer = walk.answer(Both(inputs * gain)).x
         number = score(problem, answer, 1).sum()
         given = _given(number, answer)
         relevance = classifier.gradient(number, gain, "its input")
@@ -53,7 +54,8 @@ def lrp(problem: Problem, *, rule: str = "epsilon_plus_flat", epsilon: float = 1
     if walk.flat and not walk.evened:
         warnings.append("The first layer is no convolution of the picture itself: nothing was shared out evenly.")
     if gap > 0.5 * abs(given):
-        warnings.append(f"Biases and norms keep {gap / abs(given):.0%} of the score; the map shares out the rest.")
+        total = values.sum(dtype=np.float64)
+        warnings.append(f"The map adds up to {total:.3g} of {given:.3g}; biases and norms account for the difference.")
     yield Estimate(values=values, n_forward=1, checks={"relevance_gap": (gap, verdict)}, warnings=tuple(warnings))
 
 
@@ -90,6 +92,7 @@ INFO = MethodInfo(
         Param("epsilon", float, 1e-6, "Added to the sums that are divided by; zennit's default.", 0, 10),
     ),
     needs="canonical",
+    differentiates=False,
     linear=True,
     space="logit",
     source="Bach et al., On Pixel-wise Explanations by Layer-wise Relevance Propagation, PLOS ONE 2015",

@@ -50,6 +50,7 @@ INFO = MethodInfo(
         Param("head", int, None, "Which head, 0 for the first. Default: the mean over all.", low=0, high=127),
     ),
     needs="attention",
+    differentiates=False,
     signed=False,
     space="logit",
     source="Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021; Caron et al., DINO, ICCV 2021",

@@ -71,6 +71,7 @@ INFO = MethodInfo(
     run=scorecam,
     params=(TARGET_LAYER, N_CHANNELS),
     needs="layer",
+    differentiates=False,
     signed=False,
     space="logit",
     cost=channels_asked,

@@ -40,7 +40,7 @@ _LINEAR = """
     flatten unflatten ravel squeeze unsqueeze expand expand_as broadcast_to repeat repeat_interleave tile
     chunk split tensor_split split_with_sizes unbind select narrow diagonal tril triu cat concat concatenate stack
     hstack vstack dstack roll flip fliplr flipud rot90 unfold fold pad pixel_shuffle pixel_unshuffle channel_shuffle
-    index_select gather take_along_dim masked_fill where interpolate upsample grid_sample
+    index_select gather take_along_dim masked_fill where interpolate upsample
     avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d
     dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout
 """

@@ -290,6 +290,8 @@ class Explorer(anywidget.AnyWidget):
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take over what changed in the browser. What cannot be is shown there and put back: nobody could catch it."""
         possible = dict(sync_data)
+        if "method" in possible and len(possible) > 1:  # what comes with it may be about it
+            self.set_state({"method": possible.pop("method")})
         for name, check in self._checks().items():
             if name in possible:
                 try:
@@ -319,9 +321,7 @@ class Explorer(anywidget.AnyWidget):
         if self.comm is None or self._session is None or self._quiet:
             return
         if change["name"] == "method":
-            with self._quietly(), self.hold_sync():
-                self.layer = self._settings.layer(self._info, self._session)
-                self.params = self._settings.plain(self._info)
+            self._show_settings()
         self._request_map()
         if change["name"] == "target":
             self._request_feedback()
@@ -342,6 +342,7 @@ class Explorer(anywidget.AnyWidget):
             return
         if any(param.name == "target_layer" for param in self._info.params):
             self._settings.take(self._info, {"target_layer": change["new"] or None})
+            self._show_settings()
             self._request_map()
 
     @t.observe("params")
@@ -349,7 +350,14 @@ class Explorer(anywidget.AnyWidget):
         if self.comm is None or self._session is None or self._quiet:
             return
         self._settings.take(self._info, change["new"])
+        self._show_settings()
         self._request_map()
+
+    def _show_settings(self) -> None:
+        """Show what is kept for the method; what came together with it may have been shown over."""
+        with self._quietly(), self.hold_sync():
+            self.layer = self._settings.layer(self._info, self._session)
+            self.params = self._settings.plain(self._info)
 
     @property
     def _info(self) -> MethodInfo:
@@ -390,9 +398,13 @@ class Explorer(anywidget.AnyWidget):
     def _request_map(self) -> None:
         session, target, info = self._session, self._target, self._info
         params = self._settings.all(info)
+        try:
+            total = session.cost(info, params)
+        except XaiError:  # whatever is wrong is said by the job
+            total = 0
         with self.hold_sync():
             self.status = "running"
-            self.progress = {"done": 0, "total": session.cost(info, params), "left": -1.0}
+            self.progress = {"done": 0, "total": total, "left": -1.0}
 
         def work() -> Generator[None, None, None]:
             step, painted = None, time.perf_counter()
@@ -408,6 +420,8 @@ class Explorer(anywidget.AnyWidget):
                 if step is not None and not RUNNER.waiting((id(self), "explain")):
                     self._paint(step, info, partial=True, stopped=True)
                 raise
+            if step is None or not step.estimate.has_map:
+                raise ArgumentError(f"The method {info.name!r} yielded no map; it must yield at least one Estimate.")
             self._paint(step, info, partial=False)
             self.succeed("explain")
 
