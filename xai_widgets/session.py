@@ -155,9 +155,7 @@ class Session:
         `given` holds parameters by method, where they are not the defaults. Unless `asking`, reasons that take seconds
         to find out are left open.
         """
-        reasons: dict[
-            str, str
-        ] = {}  # a reason depends on the need alone; a model that fails is not asked again for each
+        reasons: dict[str, str] = {}  # by need: a model that fails is not asked again for each method
         rows = []
         for info in registry.methods():
             if info.needs not in reasons:
