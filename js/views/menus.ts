@@ -110,6 +110,4 @@ export function fillMethods(store: Store, popovers: Popovers, node: HTMLElement)
     box.replaceChildren(...(hits.length ? families : [div("grp", words.noMethod)]));
   });
   node.append(search, box);
-  // The method on show may be far down.
-  box.querySelector("[aria-current]")?.scrollIntoView?.({ block: "center" });
 }

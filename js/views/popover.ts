@@ -46,6 +46,9 @@ export class Popovers {
     else node.style.top = `${below}px`;
     const first = node.querySelector<HTMLElement>(ENTRIES) ?? node;
     first.focus({ preventScroll: true });
+    // What is chosen now may be far down.
+    const current = node.querySelector<HTMLElement>("[aria-current]");
+    if (current) node.scrollTop = current.offsetTop - node.clientHeight / 2;
   }
 
   /** Close; `back` returns the focus to the button. */
