@@ -341,7 +341,7 @@ class Step:
 @cache
 def _versions() -> dict[str, str]:
     """Versions of everything that can change a map."""
-    others = {name: version(name) for name in ("torch", "numpy", "scikit-image", "captum", "lime", "shap", "Pillow")}
+    others = {name: version(name) for name in ("torch", "numpy", "scikit-image", "lime", "shap", "Pillow")}
     return {"xai-widgets": __version__, "python": platform.python_version(), **others}
 
 
