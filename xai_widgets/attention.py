@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from functools import cache
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -271,29 +270,12 @@ def _all_there(tokens: Tokens, found: list[Tensor]) -> list[Tensor]:
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What one pass through a model has shown."""
-
+class _Look(layers.Look):
     tokens: Tokens | None = None
-    reason: str = ""
-    lasting: bool = True
-    """False where the model failed, or layers may yet be found: it is asked again."""
 
 
-_looks: WeakKeyDictionary[Classifier, tuple[Tensor | None, _Look]] = WeakKeyDictionary()
-
-
+@layers.once
 def _look(classifier: Classifier) -> _Look:
-    """Look once at each classifier and picture; tokens are the same for every class and method."""
-    example, found = _looks.get(classifier, (None, None))
-    if found is None or example is not classifier.example:
-        found = _look_now(classifier)
-        if found.lasting:
-            _looks[classifier] = classifier.example, found
-    return found
-
-
-def _look_now(classifier: Classifier) -> _Look:
     reason = layers.unfit(classifier)
     if reason:
         return _Look(reason=reason, lasting=False)  # kept there, if it lasts

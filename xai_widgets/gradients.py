@@ -71,6 +71,21 @@ def scores(problem: Problem, chunks: Iterable[Tensor]) -> Iterator[np.ndarray]:
 
 
 def batches(problem: Problem, chunks: Iterable[Tensor], ask: Callable[[Problem, Tensor], _Answer]) -> Iterator[_Answer]:
+    """Put a question to a stream of pictures, or of whatever else it is about.
+
+    Parameters
+    ----------
+    problem : Problem
+    chunks : iterable of Tensor
+        What the question is about, each (n, …) of any n; may be a generator, and is read no faster than it is used.
+    ask : callable
+        Gets the problem and a batch (b, …); what it returns is yielded.
+
+    Yields
+    ------
+    object
+        In order, one answer a batch. A batch that does not fit into memory is halved, and so are those after it.
+    """
     size = problem.batch_size
     if size == "auto":
         size = AUTO_BATCH.get(problem.classifier.device.type, 16)
@@ -132,9 +147,5 @@ def completeness(values: np.ndarray, whole: float, empty: float) -> dict[str, tu
     2017, §5: within 5 %, with more steps if not).
     """
     gap = abs(float(np.sum(values, dtype=np.float64)) - (whole - empty))
-    return {
-        "completeness_gap": (
-            gap,
-            "good" if gap <= 0.01 * abs(whole - empty) + 1e-6 * max(abs(whole), abs(empty)) else "rough",
-        )
-    }
+    little = 0.01 * abs(whole - empty) + 1e-6 * max(abs(whole), abs(empty))
+    return {"completeness_gap": (gap, "good" if gap <= little else "rough")}

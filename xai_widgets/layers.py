@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -184,31 +185,49 @@ def get_layer(classifier: Classifier, layer: str | nn.Module) -> tuple[str, nn.M
 # ---- looking ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Look:
-    """What one pass through a model has shown."""
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What one pass through a model has shown.
 
-    layers: tuple[Layer, ...] = ()  # also those that have shrunk the picture to one place
-    shapes: dict[str, tuple[int, ...] | None] = field(default_factory=dict)
+    Attributes
+    ----------
+    reason : str
+        Why it has shown nothing, in one line, or empty.
+    lasting : bool
+        False where another look may show more: the model failed, and may answer when it is asked again.
+    """
+
     reason: str = ""
     lasting: bool = True
-    """False where the model failed: it may answer when it is asked again."""
 
 
-_looks: WeakKeyDictionary[Classifier, tuple[Tensor | None, _Look]] = WeakKeyDictionary()
+_AnyLook = TypeVar("_AnyLook", bound=Look)
 
 
+def once(look: Callable[[Classifier], _AnyLook]) -> Callable[[Classifier], _AnyLook]:
+    """Look once at each classifier and picture: what lasts is the same for every class and method."""
+    looks: WeakKeyDictionary[Classifier, tuple[Tensor | None, _AnyLook]] = WeakKeyDictionary()
+
+    @wraps(look)
+    def kept(classifier: Classifier) -> _AnyLook:
+        example, found = looks.get(classifier, (None, None))
+        if found is None or example is not classifier.example:
+            found = look(classifier)
+            if found.lasting:
+                looks[classifier] = classifier.example, found
+        return found
+
+    return kept
+
+
+@dataclass(frozen=True)
+class _Look(Look):
+    layers: tuple[Layer, ...] = ()  # also those that have shrunk the picture to one place
+    shapes: dict[str, tuple[int, ...] | None] = field(default_factory=dict)
+
+
+@once
 def _look(classifier: Classifier) -> _Look:
-    """Look once at each classifier and picture; the layers are the same for every class and method."""
-    example, found = _looks.get(classifier, (None, None))
-    if found is None or example is not classifier.example:
-        found = _look_now(classifier)
-        if found.lasting:
-            _looks[classifier] = classifier.example, found
-    return found
-
-
-def _look_now(classifier: Classifier) -> _Look:
     name = classifier.name
     if classifier.opaque:
         return _Look(reason=f'{name} {classifier.opaque}, so it shows no layers. Use method="occlusion"')

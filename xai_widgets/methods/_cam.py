@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from xai_widgets.errors import ArgumentError, MethodError
-from xai_widgets.problem import Estimate, Problem
+from xai_widgets.problem import Estimate, Pace, Problem, Steps
 from xai_widgets.registry import MethodInfo, Param
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Reading(NamedTuple):
     ----------
     layer : Layer
     activations : Tensor, shape (channels, rows, cols)
-        In float32.
+        In single precision at least.
     gradients : Tensor, shape (channels, rows, cols), or None
         ``∂ score / ∂ activations`` where it was asked for.
     """
@@ -115,10 +116,51 @@ def _last(layer: Layer, seen: list[Tensor]) -> Tensor:
 
 
 def _places(layer: Layer, values: Tensor) -> Tensor:
-    return layer.places(values.detach())[0].float()
+    from xai_widgets.gradients import wide
+
+    return wide(layer.places(values.detach())[0])
 
 
-def strongest(activations: Tensor, n_channels: int | None) -> Tensor:
+def one_by_one(
+    problem: Problem,
+    info: MethodInfo,
+    target_layer: Any,
+    n_channels: int | None,
+    ask: Callable[[Problem, Reading, Tensor], Iterable[np.ndarray]],
+    weigh: Callable[[np.ndarray, float], np.ndarray],
+) -> Steps:
+    """``ReLU(Σ_k w_k A_k)`` over the channels k that vary most, each weighted by the score of a question of its own.
+
+    Parameters
+    ----------
+    problem : Problem
+    info : MethodInfo
+    target_layer : str, Module, list of them or None
+    n_channels : int or None
+    ask : callable
+        The problem, a layer's reading and channels (n,) → answers (b, classes), one row a channel, batch by batch.
+    weigh : callable
+        Scores (m,) of the channels asked about so far, and the picture's own → their weights (m,).
+    """
+    readings, whole = look(problem, target_layer)
+    orders = [_strongest(reading.activations, n_channels) for reading in readings]
+    maps = [reading.activations.new_zeros(reading.activations.shape[1:]) for reading in readings]
+    done, total, pace, best = 1, 1 + sum(map(len, orders)), Pace(), None
+    yield Estimate(done=done, total=total, n_forward=done)
+    for place, (reading, order) in enumerate(zip(readings, orders, strict=True)):
+        scores = np.zeros(0)
+        for answers in ask(problem, reading, order):
+            scores = np.append(scores, problem.target.of(answers))
+            done += len(answers)
+            if pace.due() or len(scores) == len(order):
+                channels = reading.activations[order[: len(scores)]]
+                weights = channels.new_tensor(weigh(scores, whole))[:, None, None]
+                maps[place] = (weights * channels).sum(0).relu()
+                best = estimate(problem, info, readings, maps)
+            yield replace(best or Estimate(), done=done, total=total, n_forward=done)
+
+
+def _strongest(activations: Tensor, n_channels: int | None) -> Tensor:
     """The channels (n,) that vary most over the places, in that order, so that a first look shows what matters."""
     import torch
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from xai_widgets.errors import MethodError
+from xai_widgets.methods import _cam
 from xai_widgets.problem import Problem
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ class Reading(NamedTuple):
     Attributes
     ----------
     activations : ndarray, shape (channels, rows, cols)
-        As the layer returned them, in its own precision where numpy has it.
+        As the layer returned them, in single precision at least.
     shares : ndarray of float64, shape (channels, rows, cols)
         ``∂ score / ∂ A · A``: the part of every channel and place in the score linearised here.
     """
@@ -41,20 +42,14 @@ def read(problem: Problem, layer: Layer) -> Reading:
     MethodError
         If the layer took no part in the answer, or numbers overflow.
     """
-    from xai_widgets.guard import captured
     from xai_widgets.images import to_numpy
 
-    classifier = problem.classifier
-    with classifier.differentiable(problem.inputs) as (leaf, forward), captured(layer.module) as seen:
-        score = problem.target.of(forward(leaf[None], problem.space)).sum()
-        if not seen:
-            raise MethodError(f"The layer {layer.name!r} took no part in the answer. Choose another: target_layer=…")
-        gradient = classifier.gradient(score, seen[-1], f"the layer {layer.name!r}")
-        activations, gradients = (to_numpy(layer.places(values)[0]) for values in (seen[-1], gradient))
+    (seen,) = _cam.read(problem, layer.name)
+    activations, gradients = to_numpy(seen.activations), to_numpy(seen.gradients)
     shares = activations.astype(np.float64) * gradients
     if not np.isfinite(shares).all():
         raise MethodError(
-            f"The layer {layer.name!r} is not finite: its values or gradients overflow {gradient.dtype}. "
+            f"The layer {layer.name!r} is not finite: its values or gradients overflow {problem.classifier.dtype}. "
             "Pass the model in full precision: model.float()"
         )
     return Reading(activations, shares)

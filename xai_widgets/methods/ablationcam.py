@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xai_widgets.methods._cam import N_CHANNELS, TARGET_LAYER, channels_asked, estimate, look, strongest
-from xai_widgets.problem import Estimate, Pace, Problem, Steps
+from xai_widgets.methods._cam import N_CHANNELS, TARGET_LAYER, Reading, channels_asked, one_by_one
+from xai_widgets.problem import Problem, Steps
 from xai_widgets.registry import MethodInfo
 
 if TYPE_CHECKING:
@@ -31,48 +30,24 @@ def ablationcam(problem: Problem, *, target_layer: Any = None, n_channels: int |
     Proof: equals pytorch-grad-cam before its min-max to 1e-5 at layers after a ReLU; on average pooling and a linear
     head ``w_k`` is the channel's share of the score to 1e-5 (tests/test_cams.py).
     """
-    readings, whole = look(problem, target_layer)
-    orders = [strongest(reading.activations, n_channels) for reading in readings]
-    maps = [activations.new_zeros(activations.shape[1:]) for _, activations, _ in readings]
-    done, total, pace, best = 1, 1 + sum(map(len, orders)), Pace(), None
-    yield Estimate(done=done, total=total, n_forward=done)
-    for place, ((layer, activations, _), order) in enumerate(zip(readings, orders, strict=True)):
-        scores = np.zeros(0)
-        for answers in _without(problem, layer, order):
-            scores = np.append(scores, problem.target.of(answers))
-            done += len(answers)
-            if pace.due() or len(scores) == len(order):
-                falls = (whole - scores) / (abs(whole) or 1.0)
-                weights = activations.new_tensor(falls)[:, None, None]
-                maps[place] = (weights * activations[order[: len(scores)]]).sum(0).relu()
-                best = estimate(problem, INFO, readings, maps)
-            yield replace(best or Estimate(), done=done, total=total, n_forward=done)
+    return one_by_one(problem, INFO, target_layer, n_channels, _without, _share_lost)
 
 
-def _without(problem: Problem, layer: Layer, channels: Tensor) -> Iterator[np.ndarray]:
-    """Answers (b, classes) to the picture with one channel of `channels` at zero each, batch by batch."""
-    import torch
-
+def _without(problem: Problem, reading: Reading, channels: Tensor) -> Iterator[np.ndarray]:
+    """Answers to the picture with one channel of `channels` at zero each."""
+    from xai_widgets.gradients import batches
     from xai_widgets.guard import LOCK
-    from xai_widgets.perturb import AUTO_BATCH
 
-    size = problem.batch_size
-    if size == "auto":
-        size = AUTO_BATCH.get(problem.classifier.device.type, 16)
-    start = 0
-    while start < len(channels):
-        batch = channels[start : start + size]
-        try:
-            with LOCK, _zeroed(layer, batch):  # the lock: nobody else's question may pass the hook
-                inputs = problem.inputs.expand(len(batch), *problem.inputs.shape)
-                answers = problem.classifier.answers(inputs, problem.space)
-        except torch.OutOfMemoryError:
-            if size == 1:
-                raise
-            size = max(1, len(batch) // 2)
-            continue
-        yield answers
-        start += len(batch)
+    def ask(problem: Problem, batch: Tensor) -> np.ndarray:
+        inputs = problem.inputs.expand(len(batch), *problem.inputs.shape)
+        with LOCK, _zeroed(reading.layer, batch):  # the lock: nobody else's question may pass the hook
+            return problem.classifier.answers(inputs, problem.space)
+
+    return batches(problem, [channels], ask)
+
+
+def _share_lost(scores: np.ndarray, whole: float) -> np.ndarray:
+    return (whole - scores) / (abs(whole) or 1.0)
 
 
 @contextmanager

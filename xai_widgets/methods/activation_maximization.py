@@ -280,8 +280,8 @@ INFO = MethodInfo(
     name="activation_maximization",
     label="Activation maximization",
     family="unit",
-    summary="A picture made from noise that the class, or one channel, answers to most. It says nothing about this "
-    "photo.",
+    summary="A picture made from noise that the class, or one channel, answers to most. "
+    "It says nothing about this photo.",
     run=activation_maximization,
     params=(
         Param(

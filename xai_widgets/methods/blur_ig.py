@@ -63,8 +63,8 @@ INFO = MethodInfo(
     name="blur_ig",
     label="Blur IG",
     family="gradient",
-    summary="What each pixel adds as the picture comes out of a blur; it adds up. No baseline; what "
-    "survives the blur gets nothing.",
+    summary="What each pixel adds as the picture comes out of a blur; it adds up. "
+    "No baseline; what survives the blur gets nothing.",
     run=blur_ig,
     params=(
         Param("n_steps", int, 100, "Steps from blurred to sharp; the authors' default.", 2, 5000),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from xai_widgets.methods._controls import NOTE
-from xai_widgets.problem import Estimate, Problem, Steps
+from xai_widgets.methods._controls import unasked
+from xai_widgets.problem import Problem, Steps
 from xai_widgets.registry import MethodInfo
 
 
@@ -20,7 +20,7 @@ def center(problem: Problem) -> Steps:
     rows, columns = (
         np.exp(-0.5 * ((np.arange(side) - (side - 1) / 2) / (side / 4)) ** 2) for side in problem.view.shape
     )
-    yield Estimate(values=np.outer(rows, columns).astype(np.float32), warnings=(NOTE,))
+    yield unasked(np.outer(rows, columns))
 
 
 INFO = MethodInfo(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from xai_widgets.methods._controls import NOTE
-from xai_widgets.problem import Estimate, Problem, Steps
+from xai_widgets.methods._controls import unasked
+from xai_widgets.problem import Problem, Steps
 from xai_widgets.registry import MethodInfo
 
 
@@ -22,7 +22,7 @@ def edge(problem: Problem) -> Steps:
 
     levels = problem.view.planes.astype(np.float32) / 255
     values = np.mean([sobel(levels[..., channel]) for channel in range(levels.shape[-1])], axis=0)
-    yield Estimate(values=values.astype(np.float32), warnings=(NOTE,))
+    yield unasked(values)
 
 
 INFO = MethodInfo(

@@ -27,8 +27,8 @@ INFO = MethodInfo(
     name="expected_gradients",
     label="Expected gradients",
     family="gradient",
-    summary="Integrated gradients averaged over background pictures: what sets this picture apart from them. Drawn, so "
-    "it adds up on average.",
+    summary="Integrated gradients averaged over background pictures: what sets this picture apart from them. "
+    "Drawn, so it adds up on average.",
     run=expected_gradients,
     params=(BACKGROUND, Param("n_samples", int, 200, "Gradients to take; shap's default.", 4, 100_000)),
     needs="gradients",

@@ -85,8 +85,8 @@ INFO = MethodInfo(
     name="feature_maps",
     label="Feature maps",
     family="unit",
-    summary="Where the channels that count most for the class answer in this picture. It cannot say what they stand "
-    "for.",
+    summary="Where the channels that count most for the class answer in this picture. "
+    "It cannot say what they stand for.",
     run=feature_maps,
     params=(
         Param(

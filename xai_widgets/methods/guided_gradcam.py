@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from xai_widgets.errors import MethodError
+from xai_widgets.methods import _cam
 from xai_widgets.problem import Estimate, Problem, Steps
 from xai_widgets.registry import MethodInfo, Param
 
@@ -18,31 +18,21 @@ def guided_gradcam(problem: Problem, *, target_layer: Any = None) -> Steps:
 
     Proof: equals captum's GuidedGradCam with bilinear enlargement to 1e-5 (tests/test_rules.py).
     """
-    from torch.nn import functional
-
     from xai_widgets.gradients import flat, wide
-    from xai_widgets.guard import captured
     from xai_widgets.layers import find
     from xai_widgets.rules.rectified import rectified
 
-    classifier = problem.classifier
-    layer = find(classifier, target_layer)
+    layer = find(problem.classifier, target_layer)
     guided, warnings = rectified(problem, "Guided backprop")
     yield Estimate(done=1, total=2, n_forward=1)
-    with classifier.differentiable(problem.inputs) as (leaf, forward), captured(layer.module) as seen:
-        score = problem.target.of(forward(leaf[None], problem.space)).sum()
-        if not seen:
-            raise MethodError(f"The layer {layer.name!r} took no part in the answer. Choose another: target_layer=…")
-        gradient = classifier.gradient(score, seen[-1], f"the layer {layer.name!r}")
-        activations, gradients = (layer.places(wide(values.detach())) for values in (seen[-1], gradient))
-    raw = (gradients.mean((2, 3), keepdim=True) * activations).sum(1, keepdim=True).relu()
-    cam = functional.interpolate(raw, problem.view.shape, mode="bilinear", align_corners=False)[0]
+    ((_, activations, gradients),) = _cam.read(problem, layer.name)
+    raw = (gradients.mean((1, 2), keepdim=True) * activations).sum(0).relu()
     if not bool(raw.any()):
         warnings += (f"There is no positive evidence for {problem.target.name} at the layer {layer.name}.",)
     warnings += (layer.note,) if layer.note else ()
     yield Estimate(
-        values=flat(cam * wide(guided)),
-        coarse=raw[0, 0].cpu().numpy().astype(np.float32),
+        values=flat(_cam.enlarged(raw, problem.view.shape) * wide(guided)),
+        coarse=raw.cpu().numpy().astype(np.float32),
         done=2,
         total=2,
         layer=layer.name,

@@ -25,8 +25,8 @@ INFO = MethodInfo(
     name="input_x_gradient",
     label="Input × gradient",
     family="gradient",
-    summary="The gradient times the input: a first guess at what each pixel adds. Pixels that are zero "
-    "inside get nothing.",
+    summary="The gradient times the input: a first guess at what each pixel adds. "
+    "Pixels that are zero inside get nothing.",
     run=input_x_gradient,
     needs="gradients",
     linear=True,

@@ -28,8 +28,8 @@ INFO = MethodInfo(
     name="integrated_gradients",
     label="Integrated gradients",
     family="gradient",
-    summary="What each pixel adds on the way from the baseline; it adds up. Pixels that look like the "
-    "baseline get nothing.",
+    summary="What each pixel adds on the way from the baseline; it adds up. "
+    "Pixels that look like the baseline get nothing.",
     run=integrated_gradients,
     params=(Param("n_steps", int, 50, "Points on the way at which the gradient is taken; captum's default.", 2, 2000),),
     needs="gradients",

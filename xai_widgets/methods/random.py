@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from xai_widgets.methods._controls import NOTE
-from xai_widgets.problem import Estimate, Problem, Steps
+from xai_widgets.methods._controls import unasked
+from xai_widgets.problem import Problem, Steps
 from xai_widgets.registry import MethodInfo
 
 
@@ -22,7 +20,7 @@ def random(problem: Problem) -> Steps:
 
     shape = problem.view.shape
     field = gaussian_filter(problem.rng().standard_normal(shape), min(shape) / 16, mode="wrap")
-    yield Estimate(values=(field - field.min()).astype(np.float32), warnings=(NOTE,))
+    yield unasked(field - field.min())
 
 
 INFO = MethodInfo(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xai_widgets.methods._cam import N_CHANNELS, TARGET_LAYER, channels_asked, enlarged, estimate, look, strongest
-from xai_widgets.problem import Estimate, Pace, Problem, Steps
+from xai_widgets.methods._cam import N_CHANNELS, TARGET_LAYER, Reading, channels_asked, enlarged, one_by_one
+from xai_widgets.problem import Problem, Steps
 from xai_widgets.registry import MethodInfo
 
 if TYPE_CHECKING:
@@ -32,35 +31,26 @@ def scorecam(problem: Problem, *, target_layer: Any = None, n_channels: int | No
     Proof: equals pytorch-grad-cam and torchcam before their min-max to 1e-5 at a layer as fine as the picture, where
     they enlarge nothing, and the formula by hand at a coarser one (tests/test_cams.py).
     """
-    readings, _ = look(problem, target_layer)
-    orders = [strongest(reading.activations, n_channels) for reading in readings]
-    maps = [activations.new_zeros(activations.shape[1:]) for _, activations, _ in readings]
-    done, total, pace, best = 1, 1 + sum(map(len, orders)), Pace(), None
-    yield Estimate(done=done, total=total, n_forward=done)
-    for place, ((_, activations, _), order) in enumerate(zip(readings, orders, strict=True)):
-        channels, scores = activations[order], np.zeros(0)
-        for _, answers in problem.perturb(_masks(channels, problem.view.shape)):
-            scores = np.append(scores, problem.target.of(answers))
-            done += len(answers)
-            if pace.due() or len(scores) == len(order):
-                maps[place] = _weighted(channels[: len(scores)], scores)
-                best = estimate(problem, INFO, readings, maps)
-            yield replace(best or Estimate(), done=done, total=total, n_forward=done)
+    return one_by_one(problem, INFO, target_layer, n_channels, _through, _softmax)
 
 
-def _masks(channels: Tensor, shape: tuple[int, int]) -> Iterator[np.ndarray]:
+def _through(problem: Problem, reading: Reading, channels: Tensor) -> Iterator[np.ndarray]:
+    """Answers to the picture seen through each of `channels`."""
+    masks = (_masks(reading.activations[chunk], problem.view.shape) for chunk in channels.split(CHUNK))
+    return (answers for _, answers in problem.perturb(masks))
+
+
+def _masks(channels: Tensor, shape: tuple[int, int]) -> np.ndarray:
     """Each channel enlarged to the picture and brought to 0 … 1; one without relief hides everything."""
-    for chunk in channels.split(CHUNK):
-        masks = enlarged(chunk, shape)
-        masks -= masks.amin((1, 2), keepdim=True)
-        top = masks.amax((1, 2), keepdim=True)
-        yield (masks / top.where(top > 0, 1)).cpu().numpy()
+    masks = enlarged(channels, shape)
+    masks -= masks.amin((1, 2), keepdim=True)
+    top = masks.amax((1, 2), keepdim=True)
+    return (masks / top.where(top > 0, 1)).cpu().numpy()
 
 
-def _weighted(channels: Tensor, scores: np.ndarray) -> Tensor:
+def _softmax(scores: np.ndarray, _whole: float) -> np.ndarray:
     weights = np.exp(scores - scores.max())
-    weights = channels.new_tensor(weights / weights.sum())
-    return (weights[:, None, None] * channels).sum(0).relu()
+    return weights / weights.sum()
 
 
 INFO = MethodInfo(

@@ -23,8 +23,8 @@ INFO = MethodInfo(
     name="smoothgrad",
     label="SmoothGrad",
     family="gradient",
-    summary="The gradient averaged over noisy copies: which way the score moves as a pixel brightens. Only "
-    "small changes.",
+    summary="The gradient averaged over noisy copies: which way the score moves as a pixel brightens. "
+    "Only small changes.",
     run=smoothgrad,
     params=PARAMS,
     needs="gradients",

@@ -23,8 +23,8 @@ INFO = MethodInfo(
     name="vargrad",
     label="VarGrad",
     family="gradient",
-    summary="Where the gradient changes as noise is added. Shows unsteady places, no direction, and misses "
-    "steady ones.",
+    summary="Where the gradient changes as noise is added. "
+    "Shows unsteady places, no direction, and misses steady ones.",
     run=vargrad,
     params=PARAMS,
     needs="gradients",

@@ -125,8 +125,8 @@ INFO = MethodInfo(
     name="xrai",
     label="XRAI",
     family="gradient",
-    summary="Integrated gradients gathered into regions, best first. Read the ranking; its crisp borders "
-    "are the picture's.",
+    summary="Integrated gradients gathered into regions, best first. "
+    "Read the ranking; its crisp borders are the picture's.",
     run=xrai,
     params=(
         Param(

@@ -94,7 +94,7 @@ def bind(args: tuple[Any, ...], kwargs: dict[str, Any], names: str) -> dict[str,
     return {**dict(zip(names.split(), args, strict=False)), **kwargs}
 
 
-def wide(values: Tensor) -> Tensor:
+def double(values: Tensor) -> Tensor:
     """In double precision where the device has it: quotients of small differences need it."""
     return values if values.device.type == "mps" else values.double()
 

@@ -19,7 +19,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from xai_widgets.canonical._nested import Answer
-from xai_widgets.rules.lanes import Both, Follow, Layer, bind, get, lane, lanes, name_of, places, put, wide, writes
+from xai_widgets.rules.lanes import Both, Follow, Layer, bind, double, get, lane, lanes, name_of, places, put, writes
 
 if TYPE_CHECKING:
     from xai_widgets.rules.walk import Walk
@@ -130,7 +130,7 @@ def opened(walk: Walk, function: Callable[..., Tensor], given: Both, way: Callab
     """The values of `function` itself, and on the way back the rules of what it is made up of, in double precision."""
     with torch.no_grad():
         values = [function(each) for each in lanes(given)]
-    path = way(walk.linear(wide, given))
+    path = way(walk.linear(double, given))
     return Both(Follow.apply(values[0], path.x.to(values[0].dtype)), *values[1:])
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from xai_widgets.rules.lanes import Both, Follow, Layer, bind, name_of, wide
+from xai_widgets.rules.lanes import Both, Follow, Layer, bind, double, name_of
 from xai_widgets.rules.opening import norm_layer, of_module
 from xai_widgets.rules.walk import Walk
 
@@ -90,7 +90,7 @@ class Relevance(Walk):
             value = function(given.x)
         if self._is_gate(self.node):
             return Both(value)
-        x = wide(given.x.detach())
+        x = double(given.x.detach())
         near = x.abs() <= 1e-10
         with torch.enable_grad():
             middle = torch.where(near, x, 0.0).requires_grad_()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from xai_widgets.canonical._nested import mapped, tensors_in
-from xai_widgets.rules.lanes import Both, Follow, lane, wide
+from xai_widgets.rules.lanes import Both, Follow, double, lane
 from xai_widgets.rules.walk import Walk, score
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Rescale(Walk):
 
 
 def _slope(function: Callable[[Tensor], Tensor], given: Both) -> Tensor:
-    x, off = wide(given.x.detach()), wide(given.off)
+    x, off = double(given.x.detach()), double(given.off)
     change = x - off
     near = ~(change.abs() > _NEAR)  # also where both are infinite
     with torch.enable_grad():
@@ -92,7 +92,7 @@ def lift(problem: Problem, baselines: Tensor, method: str = "DeepLIFT") -> Lift:
         parts = [(each * multiplier).sum() for each, multiplier in zip(_followed(answer.x), multipliers, strict=True)]
         gradient = classifier.gradient(sum(parts), leaf, "its input") if parts else torch.zeros_like(leaf)
         ends = [score(problem, lane(answer, which), n).detach().double().cpu().numpy() for which in ("x", "off")]
-    return Lift(wide(gradient) * (wide(problem.inputs) - wide(baselines)), *ends)
+    return Lift(double(gradient) * (double(problem.inputs) - double(baselines)), *ends)
 
 
 def _followed(answer: Any) -> list[Tensor]:
@@ -103,7 +103,7 @@ def _followed(answer: Any) -> list[Tensor]:
 def _after(problem: Problem, answer: Both, n: int) -> list[Tensor]:
     """Multipliers of the tensors of an answer, by Gauss-Legendre quadrature of the gradient between its two lanes."""
     ends = list(zip(tensors_in(answer.x), tensors_in(answer.off), strict=True))
-    found = [torch.zeros_like(wide(x)) for x, _ in ends if x.requires_grad]
+    found = [torch.zeros_like(double(x)) for x, _ in ends if x.requires_grad]
     for place, weight in zip(*np.polynomial.legendre.leggauss(_NODES), strict=True):
         between = [
             torch.lerp(off, x.detach(), (place + 1) / 2).requires_grad_() if x.requires_grad else x for x, off in ends
