@@ -31,6 +31,8 @@ export interface Heat {
   additive: boolean;
   unit: "probability" | "logit" | "score";
   partial: boolean;
+  /** Absent in pages that were saved before there were any, like what `Progress` has in the same way. */
+  preview?: boolean;
   n_forward: number;
   seconds: number;
   note: string;
@@ -96,6 +98,8 @@ export interface Progress {
   done: number;
   total: number;
   left: number;
+  settled?: boolean;
+  more?: number;
 }
 
 export interface Failure {
@@ -167,7 +171,7 @@ export const STATUSES = ["idle", "running", "stopped", "failed", "closed"] as co
 export const COLORMAPS = ["auto", "vermilion-blue", "purple-green", "viridis", "cividis"] as const;
 export const SIGNS = ["both", "for", "against", "size"] as const;
 export const VERDICTS = ["mattered", "must_not_matter", "unsure"] as const;
-export const REQUESTS = ["ping", "stop", "retry", "record"] as const;
+export const REQUESTS = ["ping", "stop", "more", "retry", "record"] as const;
 
 export type Colormap = (typeof COLORMAPS)[number];
 export type Sign = (typeof SIGNS)[number];

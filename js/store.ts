@@ -9,7 +9,7 @@ import { Evidence } from "./lib/evidence.ts";
 import { type Place, places } from "./lib/geometry.ts";
 import { present, push, step } from "./lib/history.ts";
 import { bandOf, promise, type Test } from "./lib/word.ts";
-import type { Heat, Request, Traits, Verdict } from "./protocol.ts";
+import type { Heat, MethodRow, Request, Traits, Verdict } from "./protocol.ts";
 import * as words from "./words.ts";
 
 export type Topic =
@@ -225,6 +225,18 @@ export class Store {
   /** The regions marked for the judgement. */
   get marks(): number[] {
     return [...this.ui.marked].sort((a, b) => a - b);
+  }
+
+  /** What was chosen to explain with. */
+  get method(): MethodRow | undefined {
+    return this.host.get("methods").find((row) => row.name === this.host.get("method"));
+  }
+
+  /** What a map is that is only shown in the meantime; empty of one that was asked for. */
+  get preview(): string {
+    const { preview, label = "" } = this.host.get("heat");
+    const method = this.method?.label ?? this.host.get("method");
+    return preview ? words.preview(label, method, this.host.get("status") === "running") : "";
   }
 
   get targetName(): string {

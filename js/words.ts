@@ -32,8 +32,16 @@ export const running = (done: number, total: number, left: number): string => {
 };
 export const stopped = (done: number, total: number): string =>
   `Stopped at ${done.toLocaleString("en")} of ${total.toLocaleString("en")}; the map so far`;
+export const stoppedEarly = "Stopped before there was a map";
+const took = (seconds: number): string => `${seconds < 1 ? Math.max(0.1, seconds).toFixed(1) : Math.round(seconds)} s`;
+export const settled = (done: number, total: number, seconds: number): string =>
+  `Settled after ${done.toLocaleString("en")} of ${total.toLocaleString("en")} pictures · ${took(seconds)}`;
 export const spent = (calls: number, seconds: number): string =>
-  `${calls.toLocaleString("en")} ${calls === 1 ? "call" : "calls"} · ${seconds < 1 ? Math.max(0.1, seconds).toFixed(1) : Math.round(seconds)} s`;
+  `${calls.toLocaleString("en")} ${calls === 1 ? "call" : "calls"} · ${took(seconds)}`;
+export const finding = (method: string): string => `Finding the map of ${method}`;
+export const refine = "Refine";
+export const refineTo = (n: number): string =>
+  n > 1 ? `Go on to ${n.toLocaleString("en")} altered pictures` : "Go on";
 export const failed = "Failed";
 
 // menus
@@ -80,6 +88,9 @@ export const pictureWith = (n: number, summary: string): string =>
 export const pictureKeys =
   "Arrow keys move between regions, space switches one off or on, question mark lists all keys.";
 export const waiting = "The map is on its way";
+/** The name of a map that is shown for want of the one that was asked for. */
+export const preview = (shown: string, method: string, running: boolean): string =>
+  running ? `${shown}, while ${method} is being found` : `This is ${shown}; there is no map of ${method} yet.`;
 export const noKernelSwitch = "No kernel: run the cell again to switch regions";
 export const region = (r: number): string => `Region ${r}`;
 export const rank = (rank: number, of: number): string => `${rank} of ${of}`;

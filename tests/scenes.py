@@ -176,8 +176,9 @@ def known(n: int, network) -> tuple[Scene, ...]:
     for seed in range(2_000_000, 2_000_500):
         one = scene(seed, 1 + len(found) % (len(NAMES) - 1))
         image = torch.from_numpy(one.image).permute(2, 0, 1)[None].float() / 255
+        model = network()  # may have to be trained first
         with torch.no_grad():
-            if network()(image).softmax(1)[0, one.label] >= 0.8:
+            if model(image).softmax(1)[0, one.label] >= 0.8:
                 found.append(one)
         if len(found) == n:
             break

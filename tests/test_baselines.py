@@ -30,8 +30,8 @@ def test_switching_off_equals_replacing_pixels_by_hand(name):
     session = Session(model, photo(), mean=MEAN, std=STD, baseline=OWN[name], n_segments=12)
     active = np.random.default_rng(0).random(session.n_segments) < 0.5
     by_hand = session.view.image.copy()
-    off = ~active[session.segments]
-    by_hand[off] = session.off_image[off]
+    off = ~active[session.regions.labels]
+    by_hand[off] = session.regions.off_image[off]
     assert (by_hand != session.view.image).any()
     inputs = torch.from_numpy(Preprocess(mean=MEAN, std=STD)(Image.fromarray(by_hand)))
     with torch.no_grad():

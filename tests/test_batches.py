@@ -157,7 +157,7 @@ def test_a_picture_that_cannot_be_opened_leaves_the_one_on_show():
 
 
 def test_there_and_back_again_leaves_the_first_picture_as_it_was():
-    options = {**OPTIONS, "method": "lime", "n_samples": 400}
+    options = {**OPTIONS, "method": "lime", "n_samples": 400, "confidence": None}
     del options["window"], options["stride"]
     widget = xw.explain(cnn(), SHOTS, **options)
     widget.picked = 1
@@ -177,7 +177,7 @@ def test_there_and_back_again_leaves_the_first_picture_as_it_was():
 
 
 def test_a_picture_that_cannot_be_opened_does_not_cut_off_the_map_on_show():
-    options = {**OPTIONS, "method": "lime", "n_samples": 400}
+    options = {**OPTIONS, "method": "lime", "n_samples": 400, "confidence": None}
     del options["window"], options["stride"]
     widget = xw.explain(cnn(), [SHOTS[0], "no/such.png"], **options)
     widget.picked = 1

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import numpy as np
 import pytest
 import torch
+from bridge import BridgeComm
+from sampler import sampling
 from themes import apply_theme
 from toys import NAMES, ColourModel, Fails, quarters
 
 import xai_widgets as xw
 from xai_widgets.jobs import RUNNER
+from xai_widgets.widgets import _preview
 
 pytestmark = pytest.mark.browser
 
@@ -199,7 +203,7 @@ def test_a_parameter_set_in_the_page_explains_anew_and_one_set_in_the_kernel_is_
     field.press("Tab")
     bridge.until(lambda: w.params["n_samples"] == 70, "the number in the kernel")
     ready(bridge, w)
-    assert w.explanation.n_forward == 70
+    assert w.progress["done"] == 70
     field.fill("2")  # fewer than the method takes: the browser says so, and nothing is sent
     field.press("Tab")
     page.keyboard.press("Escape")
@@ -359,16 +363,20 @@ def test_a_map_keeps_its_name_while_another_cannot_be_made(bridge, show):
     assert "for blue" not in text
 
 
-def test_menus_stay_open_while_a_map_is_refined(bridge, explain):
-    w = explain(method="lime", n_samples=20_000)
+def test_menus_stay_open_while_a_map_is_refined(bridge, explain, sampler):
+    sampler.gate = threading.Semaphore(1)
+    w = explain(method="sampler")
     bridge.show(w)
     page = bridge.page
-    root = page.get_by_test_id("xw")
-    bridge.until(lambda: root.get_attribute("data-heat"), "a first map")
+    bridge.until(lambda: w.heat, "a first map")
+    heated(bridge, w)
     page.get_by_role("button", name="according to").click()
-    first = int(root.get_attribute("data-heat"))
-    bridge.until(lambda: int(root.get_attribute("data-heat")) > first + 2, "a better map")
+    for done in (20, 30, 40):
+        sampler.gate.release(1)
+        bridge.until(lambda done=done: w.progress["done"] == done, "a better map")
+        heated(bridge, w)
     page.locator("[role=dialog]").get_by_role("button", name="Saliency").click()
+    sampler.open()
     bridge.until(lambda: w.method == "saliency", "the method in the kernel")
     ready(bridge, w)
 
@@ -383,3 +391,113 @@ def test_nothing_is_submitted_before_something_is_said(bridge, show):
     submit.click()
     bridge.until(lambda: len(w.feedback) == 1, "the record")
     assert (w.feedback[0].verdict, w.feedback[0].scope) == ("unsure", "map")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# While a map is found
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sampler(monkeypatch):
+    with sampling(monkeypatch) as made:
+        yield made
+
+
+def heated(bridge, w):
+    """Wait until the page shows the map that the kernel has."""
+    root = bridge.page.get_by_test_id("xw")
+    bridge.until(lambda: root.get_attribute("data-heat") == str(w.heat["id"]), "the map")
+
+
+def test_a_map_is_refined_by_a_button_and_goes_on_where_it_was_stopped(bridge, show, sampler):
+    w = show(method="sampler", n_samples=200)
+    page = bridge.page
+    refine, stop = (page.get_by_role("button", name=name, exact=True) for name in ("Refine", "Stop"))
+    sampler.gate = threading.Semaphore(25)
+    refine.click()
+    bridge.until(lambda: w.progress["done"] == 250, "more than before")
+    heated(bridge, w)
+    assert page.locator(".run").inner_text().startswith("250 of 400")
+    stop.focus()
+    page.keyboard.press("Enter")
+    bridge.until(lambda: any(job.stop for job in RUNNER._jobs), "the stop")
+    sampler.open()
+    bridge.until(lambda: w.status == "stopped", "the end")
+    bridge.until(lambda: "Stopped at 260 of 400" in page.locator(".run").inner_text(), "the page to say so")
+    assert refine.evaluate("button => button === document.activeElement")
+    page.keyboard.press("Enter")
+    bridge.until(lambda: w.explanation.n_forward == 400, "the whole")
+    ready(bridge, w)
+    assert sampler.asked == [(200, 0.9), (400, None), (400, None)]
+    assert w.params["n_samples"] == 200
+
+
+def test_a_map_that_settles_by_itself_says_after_how_many(bridge, show, sampler):
+    sampler.settles = 340
+    show(method="sampler")
+    page = bridge.page
+    bridge.until(lambda: "Settled after 340 of 1,000" in page.locator(".run").inner_text(), "the page to say so")
+    page.get_by_role("button", name="Ranking").click()
+    assert "keep their order" in page.get_by_role("dialog").inner_text()
+
+
+def test_a_cheap_map_is_on_the_page_first_with_its_own_name_on_it(bridge, explain, sampler, monkeypatch):
+    monkeypatch.setattr(_preview, "_seconds", lambda session, info, params: 100 if info.name == "sampler" else 0.1)
+    sampler.silent, sampler.gate = 4, threading.Semaphore(3)
+    w = explain(method="sampler")
+    bridge.show(w)
+    page = bridge.page
+    hint = page.get_by_text("Grad-CAM, while Sampler is being found")
+    bridge.until(lambda: hint.is_visible(), "the name")
+    heated(bridge, w)
+    assert "Why red? According to Grad-CAM." in page.get_by_test_id("xw").get_attribute("aria-label")
+    assert page.get_by_role("button", name="according to").inner_text().endswith("Sampler")
+    sampler.open()
+    ready(bridge, w)
+    bridge.until(lambda: not hint.is_visible(), "the name to go")
+    assert page.get_by_test_id("xw").get_attribute("aria-label") == "Why red? According to Sampler."
+
+
+def test_the_list_keeps_focus_rows_and_place_while_a_map_is_refined(bridge, explain, sampler):
+    sampler.gate = threading.Semaphore(1)
+    w = explain(method="sampler", n_segments=64)
+    bridge.show(w)
+    page = bridge.page
+    page.set_viewport_size({"width": 420, "height": 900})  # a short list
+    rows = page.get_by_role("option")
+    bridge.until(lambda: rows.count() == w.n_segments, "the list")
+    page.get_by_role("listbox").focus()
+    for _ in range(30):
+        page.keyboard.press("ArrowDown")
+    bridge.until(lambda: page.locator(".row.act").count() == 1, "the row")
+    page.evaluate("window.row = document.querySelector('.row.act')")
+    where = "row.getBoundingClientRect().top - document.querySelector('.list').getBoundingClientRect().top"
+    before = page.evaluate(where)
+    for done in range(20, 80, 10):
+        sampler.gate.release(1)
+        bridge.until(lambda done=done: w.progress["done"] == done, "a better map")
+        heated(bridge, w)
+        assert page.evaluate("document.activeElement === document.querySelector('.list') && row.isConnected")
+        assert page.evaluate("row.id === document.activeElement.getAttribute('aria-activedescendant')")
+        assert page.evaluate(where) == pytest.approx(before, abs=1)  # its rank changed by one each time
+    sampler.open()
+
+
+def test_the_page_hears_of_a_map_ten_times_a_second_at_most(bridge, explain, sampler, monkeypatch):
+    sent, publish = [], BridgeComm.publish_msg
+
+    def note(self, msg_type, data=None, **rest):
+        if "heat" in (data or {}).get("state", {}):
+            sent.append(sampler.time)
+        publish(self, msg_type, data, **rest)
+
+    monkeypatch.setattr(BridgeComm, "publish_msg", note)
+    w = explain().wait(20)
+    begun, sampler.tick = sampler.time, 0.01
+    sent.clear()
+    with w.hold_trait_notifications():
+        w.method, w.params = "sampler", {"n_samples": 5000}
+    w.wait(20)
+    assert sampler.time - begun == pytest.approx(5)
+    assert 40 <= len(sent) <= 10 * 5 + 1

@@ -19,6 +19,7 @@ from models import Tally, assert_untouched, cnn, fingerprint, photo, unusual
 from torch import nn
 
 import xai_widgets as xw
+from xai_widgets import known
 from xai_widgets.registry import FAMILIES
 from xai_widgets.session import Session
 
@@ -234,6 +235,7 @@ def test_the_model_is_left_as_it_was_found_also_when_it_is_stopped_midway(info):
     n_calls = model.calls[0]
     for at in (1, n_calls // 2 + 1, n_calls):
         model.calls[0], model.at[0] = 0, at
+        known.forget(model)  # so that it is asked as often as at first
         with pytest.raises(KeyboardInterrupt):
             explained(model, info)
         assert_untouched(model, before)

@@ -235,3 +235,25 @@ def test_where_the_way_back_is_unknown_it_is_said():
     for explanation in (warped, replace(warped, params={})):
         with pytest.raises(xw.XaiError, match=r"cannot be laid on the original.*\.values"):
             explanation.on_source()
+
+
+def test_a_way_is_measured_once_for_a_size_and_again_when_the_preprocessing_has_changed():
+    class Scaled:
+        size, calls = 24, 0
+
+        def __call__(self, image):
+            self.calls += 1
+            return np.moveaxis(np.asarray(image.resize((24, 24)), np.float32), -1, 0) / self.size
+
+    way = Scaled()
+    first = view(read(photo(48, 48)), way)
+    asked, way.calls = way.calls, 0
+    again = view(read(photo(48, 48, seed=3)), way)
+    assert way.calls == 2 < asked  # the picture, and a white one to see whether it still does the same
+    assert again.to_source == first.to_source
+    assert np.array_equal(again.scale, first.scale)
+    way.size = 12
+    assert view(read(photo(48, 48)), way).scale == pytest.approx(2 * first.scale)
+    way.calls = 0
+    view(read(photo(40, 48)), way)
+    assert way.calls > 2

@@ -50,7 +50,7 @@ def test_the_same_picture_gets_the_same_answer_and_the_same_regions_in_any_form(
     session = Session(cnn(), FORMS[form](tmp_path))
     assert np.array_equal(session.picture.pixels, PIXELS)
     assert np.allclose(session.probabilities, expected.probabilities, atol=1e-5)
-    assert np.array_equal(session.segments, expected.segments)
+    assert np.array_equal(session.regions.labels, expected.regions.labels)
     assert session.picture.digest == expected.picture.digest
 
 

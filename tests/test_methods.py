@@ -13,6 +13,8 @@ from references import raw_gradcam
 
 import xai_widgets as xw
 from xai_widgets.methods.lime import cosine_distances, paired_masks
+from xai_widgets.methods.occlusion import passes
+from xai_widgets.registry import get_method
 
 PIXELS = photo()
 QUICK = {
@@ -119,7 +121,7 @@ def test_the_forward_passes_counted_and_announced_are_those_made(method):
 
     session = Session(model, PIXELS, segments="grid", n_segments=12)
     info = session.method(method)
-    params = info.bind({"window": 16} if method == "occlusion" else {"n_samples": 90})
+    params = info.bind({"window": 16} if method == "occlusion" else {"n_samples": 90, "confidence": None})
     asked.clear()
     steps = [step.estimate for step in session.explain(info, session.target(None), params)]
     seen = [(estimate.done, estimate.total, estimate.n_forward) for estimate in steps]
@@ -226,6 +228,67 @@ def test_occlusion_of_a_linear_model_is_the_mean_of_the_block_sums_over_a_pixel(
     assert np.abs(found - total / cover).max() < 2e-5
 
 
+def row_by_row(question, window, stride, count=None):
+    """Occlusion with its windows in reading order, of the first `count` only: places not reached yet are 0."""
+    (height, width), whole = question.view.shape, question.scores(np.ones((1, *question.view.shape), bool))[0]
+    total, cover = np.zeros((height, width)), np.zeros((height, width))
+    tops, lefts = (sorted({*range(0, n - window + 1, stride), n - window}) for n in (height, width))
+    for top, left in list(itertools.product(tops, lefts))[:count]:
+        mask = np.ones((1, height, width), bool)
+        mask[0, top : top + window, left : left + window] = False
+        total[top : top + window, left : left + window] += whole - question.scores(mask)[0]
+        cover[top : top + window, left : left + window] += 1
+    return total / np.maximum(cover, 1)
+
+
+@pytest.mark.parametrize(("window", "stride"), [(8, 4), (9, 7), (48, 48), (16, 5), (1, 1)])
+def test_occlusion_from_coarse_to_fine_ends_in_the_map_of_windows_asked_row_by_row(window, stride):
+    question = problem(cnn(), photo(14, 11) if window == 1 else PIXELS, target=1, batch_size=8)
+    *before, last = get_method("occlusion").run(question, window=window, stride=stride)
+    expected = row_by_row(question, window, stride)
+    assert np.abs(last.values - expected).max() < 1e-6
+    assert last.warnings == ()
+    assert last.n_forward == last.total + 1
+    for step in before:  # each map on the way is of the whole picture and says that it is not all asked
+        assert step.warnings == ("Between the windows asked about so far the map is interpolated.",)
+        assert np.isfinite(step.values).all()
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(1, 1), (2, 1), (1, 9), (13, 13), (16, 5), (17, 32)])
+def test_occlusions_passes_each_hold_the_one_before_and_end_in_every_window(rows, cols):
+    known = set()
+    for number, (down, across) in enumerate(passes(rows, cols)):
+        places = set(itertools.product(down.tolist(), across.tolist()))
+        assert known <= places <= set(itertools.product(range(rows), range(cols)))
+        assert len(places) <= 2**number
+        known = places
+    assert len(known) == rows * cols
+
+
+def test_a_quarter_of_occlusions_windows_ranks_places_nearly_as_all_do(monkeypatch):
+    from scipy.stats import spearmanr
+
+    from xai_widgets import problem as problems
+
+    monkeypatch.setattr(problems.Pace, "due", lambda self: True)
+    y, x = np.mgrid[0:48, 0:64]
+    model = Linear(1, 3, 48, 64)
+    with torch.no_grad():  # what matters lies low on the right, where rows come late
+        model.weight[:] = torch.from_numpy(np.exp(-((y - 34) ** 2 + (x - 40) ** 2) / 250)) * 0.1
+    white = np.full((48, 64, 3), 255, np.uint8)
+    question = problem(model, white, target=0, space="logit", baseline="black", batch_size=7)
+    steps = list(get_method("occlusion").run(question, window=8, stride=4))
+    quarter = next(step for step in steps if step.done >= steps[-1].total / 4)
+    assert quarter.done < 0.3 * steps[-1].total
+    final = steps[-1].values.ravel()
+    ours = spearmanr(quarter.values.ravel(), final).statistic
+    theirs = spearmanr(row_by_row(question, 8, 4, quarter.done).ravel(), final).statistic
+    assert ours > 0.98
+    assert theirs < 0.5
+    first = steps[0].values.ravel()  # 7 of 165 windows
+    assert spearmanr(first, final).statistic > 0.5
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # LIME
 # ---------------------------------------------------------------------------------------------------------------------
@@ -271,7 +334,9 @@ def test_lime_equals_lime(n_segments):
         PIXELS, None, labels=range(4), top_labels=None, segmentation_fn=lambda _: question.labels
     )
     for target in range(4):
-        ours = xw.attribute(cnn(), PIXELS, method="lime", target=target, n_samples=200, **options)
+        ours = xw.attribute(
+            cnn(), PIXELS, method="lime", target=target, n_samples=200, confidence=None, **options
+        )
         weights = dict(theirs.local_exp[target])
         assert np.abs(ours.segment_values - [weights[i] for i in range(question.n_segments)]).max() < 1e-6
         assert np.abs(ours.segment_values).max() > 1e-4
@@ -290,7 +355,7 @@ def test_distances_are_sklearns_also_of_the_empty_mask():
 def test_lime_recovers_an_additive_model_up_to_the_shrinkage_of_its_ridge():
     effects = np.random.default_rng(1).normal(size=16)
     game = Game(lambda z: z @ effects + 3, 4, 4)
-    found = xw.attribute(game, game.picture, method="lime", n_samples=1000, seed=2, **game.options)
+    found = xw.attribute(game, game.picture, method="lime", n_samples=1000, confidence=None, seed=2, **game.options)
     masks = np.concatenate(list(paired_masks(np.random.default_rng(2), 1000, 16))).astype(float)
     weights = np.exp(-((1 - np.sqrt(masks.mean(1))) ** 2) / (2 * 0.25**2))
     centred = masks - np.average(masks, axis=0, weights=weights)
@@ -302,15 +367,21 @@ def test_lime_recovers_an_additive_model_up_to_the_shrinkage_of_its_ridge():
 
 
 @pytest.mark.parametrize("n_samples", [120, 250])
-def test_limes_errors_match_the_spread_over_seeds(n_samples):
+def test_limes_errors_match_how_far_it_is_from_what_it_converges_to(n_samples):
     game = Game(ripple(16), 4, 4)
     runs = [
-        xw.attribute(game, game.picture, method="lime", n_samples=n_samples, seed=seed, **game.options)
+        xw.attribute(
+            game, game.picture, method="lime", n_samples=n_samples, confidence=None, seed=seed, **game.options
+        )
         for seed in range(60)
     ]
-    spread = np.std([run.segment_values for run in runs], axis=0, ddof=1)
+    every = (np.arange(2**16)[:, None] >> np.arange(16) & 1).astype(float)
+    weights = np.exp(-((1 - np.sqrt(every.mean(1))) ** 2) / (2 * 0.25**2))
+    rows = np.column_stack([np.ones(len(every)), every])
+    limit = np.linalg.solve((rows * weights[:, None]).T @ rows, rows.T @ (weights * game.value(every)))[1:]
+    off = np.sqrt(np.mean([(run.segment_values - limit) ** 2 for run in runs], axis=0))
     claimed = np.sqrt(np.mean([run.std_error**2 for run in runs], axis=0))
-    ratio = claimed / spread  # single regions scatter: a spread over 60 seeds is itself known to a tenth
+    ratio = claimed / off  # single regions scatter: a spread over 60 seeds is itself known to a tenth
     assert 1 / 1.3 < np.median(ratio) < 1.3
     assert ratio.min() > 1 / 1.6
     assert ratio.max() < 1.6
@@ -376,10 +447,11 @@ def test_shap_gives_a_dummy_nothing_twins_the_same_and_shares_out_everything(n_s
 
 @pytest.mark.parametrize(("rows", "cols"), [(4, 4), (3, 5)])
 def test_shaps_errors_match_the_spread_over_seeds(rows, cols):
-    # Of an even number of regions some coalitions have no partner; a jackknife that pairs wrongly is twice too large.
     game = Game(ripple(rows * cols), rows, cols)
     runs = [
-        xw.attribute(game, game.picture, method="kernel_shap", n_samples=300, seed=seed, **game.options)
+        xw.attribute(
+            game, game.picture, method="kernel_shap", n_samples=300, confidence=None, seed=seed, **game.options
+        )
         for seed in range(40)
     ]
     spread = np.std([run.segment_values for run in runs], axis=0, ddof=1)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from models import cnn, photo, problem
 
+from xai_widgets.answers import Answers
 from xai_widgets.perturb import compose
+from xai_widgets.problem import Tally
 
 
 @pytest.fixture
@@ -72,7 +76,8 @@ def test_no_batch_is_larger_than_asked_for():
     model.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
     question = problem(model, photo(), segments="grid", n_segments=12, batch_size=6)
     sizes.clear()
-    list(question.perturb([np.ones((500, 12), bool)]))
+    masks = np.arange(500)[:, None] >> np.arange(12) & 1 == 1  # 500 different ones: none is asked about twice
+    list(question.perturb([masks]))
     assert max(sizes) == 6
     assert sum(sizes) == 500
 
@@ -100,20 +105,84 @@ def test_a_batch_too_large_for_the_memory_is_halved_until_it_fits():
     question = problem(cnn(), photo(), segments="grid", n_segments=12, batch_size=16)
     masks = np.random.default_rng(0).random((21, 12)) < 0.5
     expected = question.scores(masks)
-    inner, sizes = question.classifier.answers, []
+    inner, sizes = question.classifier.scores, []
 
-    def answers(inputs, space):
+    def scores(inputs):
         sizes.append(len(inputs))
         if len(inputs) > 3:
             raise torch.OutOfMemoryError("too much")
-        return inner(inputs, space)
+        return inner(inputs)
 
-    question.classifier.answers = answers
-    assert np.allclose(question.scores(masks), expected, atol=1e-6)
+    question.classifier.scores = scores
+    assert np.allclose(replace(question, answers=Answers()).scores(masks), expected, atol=1e-6)
     assert sizes[:4] == [16, 8, 4, 2]
-    question.classifier.answers = lambda inputs, space: (_ for _ in ()).throw(torch.OutOfMemoryError("always"))
+    question.classifier.scores = lambda inputs: (_ for _ in ()).throw(torch.OutOfMemoryError("always"))
     with pytest.raises(torch.OutOfMemoryError):
-        question.scores(masks)
+        replace(question, answers=Answers()).scores(masks)
+
+
+# ---- answers are kept ------------------------------------------------------------------------------------------------
+
+
+def asked(model):
+    """How many pictures each of the model's batches holds, from now on."""
+    sizes = []
+    model.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    return sizes
+
+
+def test_a_mask_is_asked_about_once_and_order_is_kept_whatever_is_known():
+    model = cnn()
+    question = problem(model, photo(), segments="grid", n_segments=12, batch_size=4)
+    masks = np.random.default_rng(0).random((20, 12)) < 0.5
+    expected = question.scores(masks)
+    fresh = replace(question, answers=Answers(), tally=Tally())
+    sizes = asked(model)
+    fresh.scores(masks[[3, 8, 9, 17]])
+    found = list(fresh.perturb([masks[:7], masks[7:]]))
+    assert sum(sizes) == 20
+    assert np.array_equal(np.concatenate([batch for batch, _ in found]), masks)
+    assert np.allclose(fresh.target.of(np.concatenate([rows for _, rows in found])), expected, atol=1e-6)
+    assert fresh.scores(masks) == pytest.approx(expected, abs=1e-6)
+    assert sum(sizes) == 20
+    assert fresh.tally.reused == 4 + 20
+
+
+def test_masks_of_pixels_in_shades_and_other_spaces_are_told_apart():
+    model = cnn()
+    question = problem(model, photo(), segments="grid", n_segments=12, batch_size=4)
+    sizes = asked(model)
+    soft = np.full((1, 12), 0.5, np.float32)
+    half = question.scores(soft)
+    assert question.scores(soft * 1.0001) != half
+    assert question.scores(np.ones((1, 12), bool)) != half
+    question.scores(np.ones((1, *question.view.shape), bool))
+    replace(question, space="logit").scores(soft)
+    assert sum(sizes) == 5
+
+
+def test_what_a_changed_model_answered_before_is_forgotten():
+    model = cnn()
+    question = problem(model, photo(), segments="grid", n_segments=12)
+    mask = np.zeros((1, 12), bool)
+    before = question.scores(mask)
+    with torch.no_grad():
+        next(model.parameters()).mul_(-3)
+    assert question.scores(mask) != before
+
+
+def test_answers_are_kept_as_long_as_there_is_room_the_first_first():
+    kept = Answers(budget=3 * (40 + 200))
+    kept.of("model")
+    rows = np.arange(50.0).reshape(5, 10)
+    for key, row in enumerate(rows):
+        kept.put(key, row)
+    assert [kept.get(key) is not None for key in range(5)] == [True, True, True, False, False]
+    assert np.array_equal(kept.get(1), rows[1])
+    exact = np.array([1 / 3])  # has no single precision
+    other = Answers()
+    other.put(0, exact)
+    assert other.get(0) == exact
 
 
 def test_logits_and_probabilities_are_of_the_same_answer():

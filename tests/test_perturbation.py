@@ -13,6 +13,7 @@ from models import Game, Linear, Tally, assert_untouched, cnn, fingerprint, phot
 import xai_widgets as xw
 from xai_widgets.methods import permutation_shap as permutation
 from xai_widgets.methods._trees import Pixels, Regions
+from xai_widgets.methods.rise import draws as rise_draws
 from xai_widgets.methods.rise import masks as rise_masks
 from xai_widgets.methods.sobol import designs
 from xai_widgets.registry import get_method
@@ -24,7 +25,7 @@ QUICK = {
 }  # fmt: skip
 LINEAR = {
     "feature_ablation": {}, "permutation_shap": {"n_permutations": 2}, "rise": {"n_samples": 21},
-    "occlusion": {"window": 20}, "lime": {"n_samples": 60}, "kernel_shap": {"n_samples": 70},
+    "occlusion": {"window": 20}, "lime": {"n_samples": 60},
 }  # fmt: skip
 
 
@@ -439,10 +440,9 @@ def authors_masks(coins, down, across, shape):
 @pytest.mark.parametrize(("shape", "size", "keep"), [((48, 64), 7, 0.5), ((30, 21), 4, 0.3), ((5, 9), 8, 0.5)])
 def test_rise_equals_its_authors_formula_on_their_masks(shape, size, keep):
     question = problem(cnn(), photo(*shape), target=1, seed=4)
-    rng, n = question.rng(), 50
-    coins = (rng.random((n, size, size)) < keep).astype(float)
-    down, across = rng.integers(-(-shape[0] // size), size=n), rng.integers(-(-shape[1] // size), size=n)
-    theirs = authors_masks(coins, down, across, shape)
+    n, cells = 50, tuple(-(-length // size) for length in shape)
+    coins, down, across = (part[:n] for part in next(rise_draws(question.rng(), size, keep, cells)))
+    theirs = authors_masks(coins.astype(float), down, across, shape)
     ours = np.concatenate(list(rise_masks(question.rng(), n, size, keep, shape)))
     assert np.abs(ours - theirs).max() < 1e-6
     assert np.ptp(down) > 0 or shape[0] <= size
@@ -482,6 +482,58 @@ def test_rise_of_a_linear_model_comes_to_its_known_expectation(keep, form):
     error = moves.std(0) / np.sqrt(n)
     assert np.abs((found - expected) / error).max() < 4.5
     assert error.max() < 0.1 * np.ptp(expected)
+
+
+@pytest.mark.parametrize(("keep", "size"), [(0.5, 7), (0.5, 3), (0.3, 7)])
+def test_the_first_of_rises_masks_are_those_of_a_run_of_fewer(keep, size):
+    few, more = (
+        np.concatenate(list(rise_masks(np.random.default_rng(3), n, size, keep, (20, 30)))) for n in (165, 330)
+    )
+    assert (len(few), len(more)) == (165, 330)
+    assert np.array_equal(few, more[:165])
+    assert len(np.unique(more.reshape(330, -1), axis=0)) > (300 if size == 7 else 200)
+
+
+@pytest.mark.parametrize(("size", "block"), [(7, 64), (3, 16), (2, 8), (8, 128)])
+def test_rises_coins_are_balanced_in_pairs_within_the_blocks_of_each_half(size, block):
+    drawn = rise_draws(np.random.default_rng(0), size, 0.5, (4, 5))
+    coins = np.concatenate([coins.reshape(len(coins), -1) for coins, *_ in itertools.islice(drawn, 6)])
+    for half in (coins[::2], coins[1::2]):
+        for start in range(0, len(half) - block + 1, block):
+            signs = 2 * half[start : start + block] - 1
+            assert not signs.sum(0).any()
+            assert np.array_equal(signs.T @ signs, block * np.eye(size * size))
+    # Whatever is drawn, any pattern is as likely as any other: over many blocks triples are balanced, too.
+    blocks = [next(rise_draws(np.random.default_rng(seed), 2, 0.5, (4, 5)))[0].reshape(-1, 4) for seed in range(300)]
+    counts = np.bincount((np.concatenate(blocks) @ [8, 4, 2, 1]).astype(int), minlength=16)
+    assert np.abs(counts / counts.sum() - 1 / 16).max() < 0.012
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.3])
+@pytest.mark.parametrize("n", [40, 130, 512])
+def test_rises_halves_err_independently(keep, n):
+    weight = np.random.default_rng(9).normal(size=(8, 10))
+    maps = []
+    for seed in range(150):
+        made = np.concatenate(list(rise_masks(np.random.default_rng(seed), n, 3, keep, (8, 10))))
+        answers = np.tensordot(made, weight, 2) - keep * weight.sum()
+        maps.append([np.tensordot(answers[k::2], made[k::2], 1) / len(made[k::2]) for k in (0, 1)])
+    errors = np.array(maps) - np.mean(maps, axis=0)  # what seeds change: the sampling error
+    correlation = np.corrcoef(errors[:, 0].ravel(), errors[:, 1].ravel())[0, 1]
+    assert abs(correlation) < 0.2
+
+
+def test_balanced_coins_err_less_than_independent_ones():
+    weight = np.random.default_rng(9).normal(size=(14, 14))
+    spread = {}
+    for keep in (0.5, 0.5 + 1e-9):  # beside one half coins are independent
+        maps = []
+        for seed in range(40):
+            made = np.concatenate(list(rise_masks(np.random.default_rng(seed), 256, 7, keep, (14, 14))))
+            answers = np.tensordot(made, weight, 2)
+            maps.append(np.tensordot(answers, made, 1) / made.sum(0) - answers.mean())
+        spread[keep] = np.var(maps, axis=0).mean()
+    assert spread[0.5] < 0.6 * spread[0.5 + 1e-9]
 
 
 def test_rise_says_how_stable_it_is():

@@ -54,7 +54,7 @@ def attribute(
     **options
         ``class_names``; ``preprocess`` or ``mean``, ``std``, ``size``; ``layout``, ``value_range``, ``bands``;
         ``output``, ``activation``; ``segments``, ``n_segments``; ``baseline``; ``space``; ``seed``; ``batch_size``;
-        ``device`` as `explain` has them. Anything else is a parameter of the method.
+        ``runtime``; ``device`` as `explain` has them. Anything else is a parameter of the method.
 
     Returns
     -------
@@ -151,6 +151,11 @@ def explain(
     seed : int
         Of everything random, default 0; the same seed gives the same bytes on a CPU.
     batch_size : int or "auto"
+        Pictures asked about at once. Default: a few, or where hundreds are asked the number measured to be best.
+    runtime : {"auto", "torch", "openvino"}
+        What computes the answers of methods that only ask: torch, or OpenVINO (``pip install xai-widgets[fast]``), to
+        which a model on a CPU is translated where that pays and its answers stay the same to 1e-5. Which it was stands
+        in ``explanation.params["input"]["engine"]``.
     device : str, optional
         Default: where the model is.
 

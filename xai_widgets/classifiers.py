@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xai_widgets import known
 from xai_widgets.adapters import adapt
 from xai_widgets.errors import ArgumentError, MethodError, ModelError, XaiError, first_line
 from xai_widgets.guard import Habits, guard
@@ -21,6 +22,13 @@ from xai_widgets.probing import probe
 
 if TYPE_CHECKING:
     from xai_widgets.canonical import Canonical
+    from xai_widgets.engine import Engine
+
+
+_PROBED = (
+    "kind", "batch", "habits", "gradient_habits", "memory_format", "warnings", "seconds", "_no_gradient", "_colours",
+)  # fmt: skip
+"""What `probe` finds out, and would find out again."""
 
 
 class Classifier:
@@ -83,6 +91,8 @@ class Classifier:
         self._no_gradient: str | None = None
         self._colours: bool | None = None
         self._canonical: Canonical | MethodError | None = None
+        self.engine: Engine | None = None
+        """How it is asked about many pictures; see `engine.engine_of`."""
         self.seconds = math.inf
         """The least that one picture has cost in `answers` so far; the first calls warm up and cost more."""
 
@@ -114,6 +124,11 @@ class Classifier:
             return False
         return True
 
+    def stamp(self) -> Hashable:
+        """Changes whenever what is asked may answer otherwise; see `known.stamp`."""
+        asked = self.guarded if isinstance(self.guarded, tuple) else (self.guarded,)
+        return tuple(known.stamp(module) for module in asked if isinstance(module, nn.Module))
+
     def tensor(self, inputs: np.ndarray | Tensor) -> Tensor:
         """Model input on the model's device and in its precision."""
         return torch.as_tensor(inputs).to(self.device, self.dtype)
@@ -123,15 +138,32 @@ class Classifier:
         if self.example is None or self.example.shape == inputs.shape:
             return self
         other = copy.copy(self)
-        other.example, other.warnings, other.seconds = None, (), math.inf
+        other.example, other.warnings, other.seconds, other.engine = None, (), math.inf, None
         other._no_gradient = other._canonical = None  # noqa: SLF001
         return other
+
+    def key(self, of: str, inputs: Tensor) -> tuple[Any, ...] | None:
+        """What a fact about this way to ask is kept under, see `known`; None where it would keep the model alive."""
+        if self.output is not None and not isinstance(self.output, (str, int)):
+            return None  # a function may hold the model
+        return of, str(self.device), self.dtype, self.activation, self.output, tuple(inputs.shape)
 
     # ---- getting to know it ----------------------------------------------------------------------------------------
 
     def probe(self, inputs: Tensor) -> np.ndarray:
-        """Find out how the model answers by asking it; see `probing.probe`. Probabilities (classes,) of the picture."""
-        return probe(self, inputs)
+        """Find out how the model answers by asking it; see `probing.probe`. Probabilities (classes,) of the picture.
+
+        What an earlier call has found out about the same model and size is taken over.
+        """
+        key = self.key("probe", inputs)
+        found = known.recall(self.model, key)
+        if found is None:
+            probabilities = probe(self, inputs)
+            known.keep(self.model, key, {name: getattr(self, name) for name in _PROBED}, modules=True)
+            return probabilities
+        vars(self).update(found)
+        self.example = inputs
+        return self.answers(inputs[None], "probability")[0]
 
     def warn(self, words: str) -> None:
         """Add to what a reader of any map of this model should know."""

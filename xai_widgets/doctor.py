@@ -33,6 +33,7 @@ OPTIONAL = {
     "timm": "models",
     "transformers": "models",
     "onnxruntime": "models saved as ONNX",
+    "openvino": "hundreds of pictures on a CPU, answered sooner",
     "captum": "results of its methods, to be shown: Explanation.from_captum",
 }
 """Packages that are used where they are installed → what for."""

@@ -20,8 +20,11 @@ from xai_widgets.segments import region_means
 SCHEMA_VERSION = 1
 
 _ARRAYS = (
-    "values", "image", "segments", "probabilities", "segment_values", "std_error", "coarse", "off_image", "pictures",
+    "values", "image", "segments", "probabilities", "segment_values", "std_error", "interactions", "coarse", "off_image",
+    "pictures",
 )  # fmt: skip
+
+_LATER = ("segments", "off_image")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,6 +47,9 @@ class Explanation:
     method : str
     segment_values, std_error : ndarray of float64, shape (S,), or None
         One number a region with its standard error, where the method has them.
+    interactions : ndarray of float64, shape (S, S), or None
+        How much two regions add together beyond what they add alone, where the method was asked for it; symmetric, with
+        zeros on the diagonal.
     coarse : ndarray of float32, shape (h, w), or None
         The map before it was enlarged to `values`, where the method works on a coarser grid.
     off_image : ndarray of uint8, shape (H, W, 3), or None
@@ -83,8 +89,9 @@ class Explanation:
     method: str
     segment_values: np.ndarray | None = None
     std_error: np.ndarray | None = None
+    interactions: np.ndarray | None = None
     coarse: np.ndarray | None = None
-    off_image: np.ndarray | None = None
+    off_image: np.ndarray | None = field(default_factory=lambda: None)
     pictures: np.ndarray | None = None
     captions: tuple[str, ...] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -105,13 +112,23 @@ class Explanation:
 
     def __post_init__(self) -> None:
         for name in _ARRAYS:
-            array = getattr(self, name)
-            if array is not None and array.flags.writeable:
-                frozen = array.copy()
-                frozen.setflags(write=False)
-                object.__setattr__(self, name, frozen)
+            array = vars(self).get(name)
+            if name in _LATER and callable(array):
+                object.__setattr__(self, f"_{name}", array)
+                object.__delattr__(self, name)
+            elif array is not None:
+                object.__setattr__(self, name, _frozen(array))
         for name in ("params", "checks", "versions"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def __getattr__(self, name: str) -> Any:
+        """Regions are given as a function where the method needs none; they are made when somebody looks."""
+        make = vars(self).get(f"_{name}") if name in _LATER else None
+        if make is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        object.__setattr__(self, name, _frozen(make()))
+        object.__delattr__(self, f"_{name}")
+        return vars(self)[name]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, ({f.name: _plain(getattr(self, f.name)) for f in fields(self)},)
@@ -347,6 +364,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    if array.flags.writeable:
+        array = array.copy()
+        array.setflags(write=False)
+    return array
 
 
 def _rebuild(content: Mapping[str, Any]) -> Explanation:

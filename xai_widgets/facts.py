@@ -12,7 +12,7 @@ from xai_widgets.protocol import Fact
 
 def facts(explanation: Explanation) -> list[Fact]:
     """Every chip that applies to this map."""
-    return [chip for make in (_input, _layer, _fidelity, _off) for chip in make(explanation)]
+    return [chip for make in (_input, _layer, _fidelity, _ranking, _off) for chip in make(explanation)]
 
 
 def _chip(key: str, label: str, value: str, title: str, *text: str, level: Literal["", "good", "warn"] = "") -> Fact:
@@ -60,15 +60,41 @@ def _fidelity(explanation: Explanation) -> Iterator[Fact]:
     advice = "Good enough to rank regions."
     if verdict != "good":
         advice = "Treat small differences between regions as noise; test the ones that matter by switching them off."
+    asked = explanation.n_forward + explanation.params["input"].get("engine", {}).get("reused", 0)
     yield _chip(
         "fidelity",
         "Fidelity",
         f"R² {r2:.2f}, {verdict}",
         "How well these weights describe the model",
-        f"They explain {r2:.0%} of how the answer changed over {explanation.n_forward:,} altered pictures. The rest "
+        f"They explain {r2:.0%} of how the answer changed over {asked:,} altered pictures. The rest "
         "comes from regions acting together, which single weights cannot show.",
         advice,
         level="good" if verdict == "good" else "warn",
+    )
+
+
+def _ranking(explanation: Explanation) -> Iterator[Fact]:
+    if "ranking" not in explanation.checks:
+        return
+    sure, verdict = explanation.checks["ranking"]
+    settled = verdict == "settled"
+    top = (
+        f"the {explanation.params['top']} strongest regions" if "top" in explanation.params else "the strongest regions"
+    )
+    if settled:
+        answer = f"Yes: with more altered pictures {top} would keep their order, {sure:.0%} sure."
+        advice = "That is where the method may stop by itself. Refine has it go on, for smaller errors."
+    else:
+        answer = f"Not yet: that with more altered pictures {top} would keep their order is {sure:.0%} sure only."
+        advice = "Refine asks about more. Until then do not lean on small differences between regions."
+    yield _chip(
+        "ranking",
+        "Ranking",
+        f"{sure:.0%}, {verdict}",
+        "Is the order of the strongest regions settled?",
+        answer,
+        advice,
+        level="good" if settled else "warn",
     )
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xai_widgets.engine import FEW
 from xai_widgets.errors import MethodError
-from xai_widgets.perturb import AUTO_BATCH
 
 if TYPE_CHECKING:
     from xai_widgets.problem import Problem
@@ -88,7 +88,7 @@ def batches(problem: Problem, chunks: Iterable[Tensor], ask: Callable[[Problem, 
     """
     size = problem.batch_size
     if size == "auto":
-        size = AUTO_BATCH.get(problem.classifier.device.type, 16)
+        size = FEW.get(problem.classifier.device.type, 16)
     pictures = chain.from_iterable(chunks)
     while batch := list(islice(pictures, size)):
         try:

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from xai_widgets import known
 from xai_widgets.classifiers import Classifier
 from xai_widgets.errors import MethodError, ModelError, XaiError, first_line, nearest
 from xai_widgets.grids import Grid, Grids
@@ -212,7 +213,13 @@ def once(look: Callable[[Classifier], _AnyLook]) -> Callable[[Classifier], _AnyL
     def kept(classifier: Classifier) -> _AnyLook:
         example, found = looks.get(classifier, (None, None))
         if found is None or example is not classifier.example:
-            found = look(classifier)
+            # An earlier call may have looked at the same model and size.
+            key = None if classifier.example is None else classifier.key(look.__module__, classifier.example)
+            found = known.recall(classifier.model, key)
+            if found is None:
+                found = look(classifier)
+                if found.lasting:
+                    known.keep(classifier.model, key, found, modules=True)
             if found.lasting:
                 looks[classifier] = classifier.example, found
         return found

@@ -1,7 +1,8 @@
-"""The engine of everything that perturbs: a stream of masks in, the model's answers out.
+"""The stream of everything that perturbs: masks in, the model's answers out.
 
 Pictures are composed on the model's device, one batch at a time, so memory does not grow with the number of samples.
-Closing the stream stops it between two batches; the model is inside the guard only while a batch runs.
+Closing the stream stops it between two batches; the model is inside the guard only while a batch runs. A mask that was
+asked about before is answered from memory.
 """
 
 from __future__ import annotations
@@ -13,11 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xai_widgets.answers import Answers
+
 if TYPE_CHECKING:
     from xai_widgets.problem import Problem
-
-AUTO_BATCH = {"cpu": 4, "cuda": 64}
-"""On a CPU the activations of a small batch stay in its caches; a GPU wants many pictures at once."""
 
 
 def compose(problem: Problem, masks: np.ndarray) -> Tensor:
@@ -35,7 +35,7 @@ def compose(problem: Problem, masks: np.ndarray) -> Tensor:
     """
     kept = torch.tensor(masks, device=problem.classifier.device)
     if kept.ndim == 2:
-        kept = kept[:, problem.label_tensor]
+        kept = kept.index_select(1, problem.label_tensor.flatten()).reshape(len(masks), *problem.view.shape)
     kept = kept[:, None]
     if kept.dtype == torch.bool:
         return torch.where(kept, problem.inputs, problem.off_inputs)
@@ -57,19 +57,34 @@ def perturb(problem: Problem, masks: Iterable[np.ndarray]) -> Iterator[tuple[np.
     answers : ndarray of float64, shape (b, classes)
         In the problem's space.
     """
-    size = problem.batch_size
-    if size == "auto":
-        size = AUTO_BATCH.get(problem.classifier.device.type, 16)
+    ask, size, known = problem.asker(), problem.plan.batch_size, problem.known_answers()
     for chunk in masks:
+        keys = Answers.keys(chunk, problem.space)
         start = 0
         while start < len(chunk):
-            batch = chunk[start : start + size]
+            stop, unknown = _reach(known, keys, start, size)
             try:
-                answers = problem.classifier.answers(compose(problem, batch), problem.space)
+                found = ask(compose(problem, chunk[unknown])) if unknown else ()
             except torch.OutOfMemoryError:
                 if size == 1:
                     raise
-                size = max(1, len(batch) // 2)
+                size = max(1, min(size, len(unknown)) // 2)
                 continue
-            yield batch, answers
-            start += len(batch)
+            for at, answer in zip(unknown, found, strict=True):
+                known.put(keys[at], answer)
+            fresh = dict(zip(unknown, found, strict=True))
+            rows = [fresh[at] if at in fresh else known.get(keys[at]) for at in range(start, stop)]
+            problem.tally.reused += stop - start - len(unknown)
+            yield chunk[start:stop], np.stack(rows)
+            start = stop
+
+
+def _reach(known: Answers, keys: list, start: int, size: int) -> tuple[int, list[int]]:
+    """How far one batch of questions reaches, and which of the masks until there must be asked about."""
+    unknown: list[int] = []
+    for at in range(start, len(keys)):
+        if known.get(keys[at]) is None:
+            if len(unknown) == size:
+                return at, unknown
+            unknown.append(at)
+    return len(keys), unknown

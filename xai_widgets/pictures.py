@@ -48,7 +48,7 @@ class Pictures(Sequence[Session]):
         return len(self._images)
 
     def __getitem__(self, index: int) -> Session:
-        """The session of picture `index`, with its regions cut.
+        """The session of picture `index`.
 
         Raises
         ------
@@ -69,7 +69,7 @@ class Pictures(Sequence[Session]):
 
     def glance(self, index: int) -> Session:
         """The session of a picture for a look at the answer only: not kept."""
-        return self._ready.get(index) or self._open(index, cut=False)
+        return self._ready.get(index) or self._open(index)
 
     @property
     def labels(self) -> list[str]:
@@ -93,13 +93,10 @@ class Pictures(Sequence[Session]):
             )
         return target
 
-    def _open(self, index: int, *, cut: bool = True) -> Session:
+    def _open(self, index: int) -> Session:
         try:
-            session = Session(self._classifier, self._images[index], **self._options)
-            if cut:
-                session.cut()
+            return Session(self._classifier, self._images[index], **self._options)
         except XaiError as error:
             if self.single:
                 raise
             raise type(error)(f"{self.label(index).capitalize()}: {error}") from error
-        return session

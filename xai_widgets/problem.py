@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xai_widgets.answers import Answers
+from xai_widgets.regions import Regions
 from xai_widgets.targets import Target
 from xai_widgets.views import View
 
@@ -18,6 +20,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from xai_widgets.classifiers import Classifier
+    from xai_widgets.engine import Plan
+
+
+@dataclass
+class Tally:
+    """What was counted while a problem was worked on.
+
+    Attributes
+    ----------
+    reused : int
+        Questions whose answer was known already.
+    """
+
+    reused: int = 0
 
 
 @dataclass(frozen=True)
@@ -28,32 +44,73 @@ class Problem:
     ----------
     classifier : Classifier
     view : View
-    labels : ndarray of int32, shape (h, w)
-        The regions, 0 … S-1.
-    baseline : ndarray of uint8, shape (h, w, 3)
-        The view with every region switched off.
+    regions : Regions
+        Where the picture is cut, and what is behind; made when it is first needed.
     target : Target
     space : {"probability", "logit"}
         What `target` is read in.
     seed : int
     batch_size : int or "auto"
     class_names : tuple of str or None
+    given_plan : Plan, optional
+        How the model is asked; see `engine`.
+    answers : Answers, optional
+        Where answers are looked up and kept. Default: for this problem alone.
+    tally : Tally
     """
 
     classifier: Classifier
     view: View
-    labels: np.ndarray
-    baseline: np.ndarray
+    regions: Regions
     target: Target
     space: str
     seed: int = 0
     batch_size: int | str = "auto"
     class_names: tuple[str, ...] | None = None
+    given_plan: Plan | None = None
+    answers: Answers = field(default_factory=Answers)
+    tally: Tally = field(default_factory=Tally)
 
-    @cached_property
+    @property
+    def plan(self) -> Plan:
+        """How the model is asked: as `given_plan` says, else as quickly as can be had at the moment."""
+        if self.given_plan is not None:
+            return self.given_plan
+        from xai_widgets.engine import engine_of  # torch, which listing the methods must not load
+
+        return engine_of(self.classifier).few(self.classifier, self.batch_size, quick=True)
+
+    def asker(self) -> Callable[[Tensor], np.ndarray]:
+        """A function of pictures (b, C, h, w) that gives the answers to them, float64 (b, classes), in `space`."""
+        from xai_widgets.engine import engine_of
+
+        engine, plan = engine_of(self.classifier), self.plan
+        return lambda inputs: engine.answers(self.classifier, plan, inputs, self.space)
+
+    def compose(self, masks: np.ndarray) -> Tensor:
+        """See `perturb.compose`."""
+        from xai_widgets.perturb import compose
+
+        return compose(self, masks)
+
+    def known_answers(self) -> Answers:
+        """The answers kept so far, if the model is still the one that gave them."""
+        return self.answers.of(self.classifier.stamp())
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The regions, int32 (h, w), 0 … S-1."""
+        return self.regions.labels
+
+    @property
+    def baseline(self) -> np.ndarray:
+        """The view with every region switched off, uint8 (h, w, bands)."""
+        return self.regions.off
+
+    @property
     def n_segments(self) -> int:
         """How many regions there are."""
-        return int(self.labels.max()) + 1
+        return self.regions.count
 
     @cached_property
     def inputs(self) -> Tensor:
@@ -63,7 +120,7 @@ class Problem:
     @cached_property
     def off_inputs(self) -> Tensor:
         """The baseline as model input (C, h, w) on its device."""
-        return self.classifier.tensor(self.view.encode(self.baseline))
+        return self.classifier.tensor(self.view.encode(self.baseline)).contiguous()
 
     @cached_property
     def label_tensor(self) -> Tensor:
@@ -97,6 +154,8 @@ class Estimate:
         A map of pixels. One of `values` and `regions` is given; neither while there is only progress to tell.
     regions, std_error : ndarray (S,), optional
         One number a region, and its standard error.
+    interactions : ndarray (S, S), optional
+        How much two regions add together beyond what they add alone; symmetric, with zeros on the diagonal.
     coarse : ndarray (h', w'), optional
         The same as `values` before enlargement, where the method works on a coarser grid.
     pictures : tuple of (ndarray uint8 (H, W, 3), str)
@@ -114,6 +173,7 @@ class Estimate:
     values: np.ndarray | None = None
     regions: np.ndarray | None = None
     std_error: np.ndarray | None = None
+    interactions: np.ndarray | None = None
     coarse: np.ndarray | None = None
     pictures: tuple[tuple[np.ndarray, str], ...] = ()
     done: int = 1
@@ -130,19 +190,19 @@ class Estimate:
 
 
 class Pace:
-    """Says when the next look at a growing estimate is due, at most five times a second, and less often if one is slow.
+    """Says when the next look at a growing estimate is due, at most ten times a second, and less often if one is slow.
 
     A method yields after every batch, so that it can be stopped there; but a fit costs time, and nobody sees more.
     """
 
-    def __init__(self, seconds: float = 0.2) -> None:
+    def __init__(self, seconds: float = 0.1) -> None:
         self._seconds, self._next, self._given = seconds, 0.0, 0.0
 
     def due(self) -> bool:
         """Whether it is time; if so the clock starts anew."""
         now = time.monotonic()
         if self._given:  # what was done since: the fit and one batch; most of the time goes to the model
-            self._next = max(self._next, now + 4 * (now - self._given))
+            self._next = max(self._next, now + min(1.0, 4 * (now - self._given)))  # a first fit may import much
             self._given = 0.0
         if now < self._next:
             return False

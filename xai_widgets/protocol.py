@@ -59,6 +59,8 @@ class Heat(TypedDict):
     unit: Literal["probability", "logit", "score"]
     partial: bool
     """True while the method still refines this map."""
+    preview: bool
+    """True of another method's map, shown in the meantime; never of a result."""
     n_forward: int
     seconds: float
     note: str
@@ -134,9 +136,13 @@ class Plate(TypedDict):
 class Progress(TypedDict):
     done: int
     total: int
-    """Forward passes; 0 where it is not known."""
+    """Altered pictures, or other steps; 0 where it is not known."""
     left: float
     """Seconds, or -1 where it is not known."""
+    settled: bool
+    """Whether the method ended before `total` because the ranking is settled."""
+    more: int
+    """How far the map on show can go on, counted like `total`; 0 where it cannot, or while one is being found."""
 
 
 class Failure(TypedDict):
@@ -217,9 +223,10 @@ VERDICTS: Final = ("mattered", "must_not_matter", "unsure")
 
 PING: Final = "ping"
 STOP: Final = "stop"
+MORE: Final = "more"
 RETRY: Final = "retry"
 RECORD: Final = "record"
-REQUESTS: Final = (PING, STOP, RETRY, RECORD)
+REQUESTS: Final = (PING, STOP, MORE, RETRY, RECORD)
 DONE: Final = "done"
 FAILED: Final = "failed"
 

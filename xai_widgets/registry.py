@@ -27,6 +27,10 @@ FAMILIES = {
 """Family name → how it is called in front of a reader, in the order of the method menu."""
 
 
+BUDGETS = ("n_samples", "max_evals", "n_permutations", "n_designs")
+"""What methods call the number of altered pictures, orders or points that they draw."""
+
+
 @dataclass(frozen=True)
 class Param:
     """One parameter of a method.
@@ -157,6 +161,12 @@ class MethodInfo:
         paragraphs = inspect.cleandoc(self.run.__doc__ or "").split("\n\n")
         found = next((text for text in paragraphs if text.startswith("Proof:")), "")
         return " ".join(found.removeprefix("Proof:").split())
+
+    @property
+    def budget(self) -> str:
+        """The parameter that says how many altered pictures to ask about, where a larger one refines the same map."""
+        names = {param.name for param in self.params} if self.needs == "answers" else set()
+        return next((name for name in BUDGETS if name in names), "")
 
     def bind(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Every parameter with its value, checked; an unknown one is an error that names the nearest."""

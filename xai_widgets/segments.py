@@ -97,13 +97,8 @@ def segment(view: View, segments: Any = "slic", n_segments: int = 50) -> tuple[n
         0-based and contiguous.
     warnings : tuple of str
     """
-    if isinstance(n_segments, bool) or not isinstance(n_segments, (int, np.integer)) or not 2 <= n_segments <= 5000:
-        raise ArgumentError(f"n_segments={n_segments!r} must be a whole number from 2 to 5000.")
+    check(segments, n_segments)
     if isinstance(segments, str):
-        if segments not in SEGMENTERS:
-            raise InputError(
-                f"There is no segmenter {segments!r}; there are {', '.join(SEGMENTERS)}.{nearest(segments, SEGMENTERS)}"
-            )
         if segments == "grid":
             return contiguous(grid(view.image, int(n_segments))), ()
         if np.ptp(view.planes, axis=(0, 1)).max() == 0:
@@ -132,6 +127,16 @@ def segment(view: View, segments: Any = "slic", n_segments: int = 50) -> tuple[n
             )
         labels = view.sample(labels)
     return contiguous(labels), ()
+
+
+def check(segments: Any, n_segments: int) -> None:
+    """Refuse an unknown segmenter, or a number of regions that cannot be."""
+    if isinstance(n_segments, bool) or not isinstance(n_segments, (int, np.integer)) or not 2 <= n_segments <= 5000:
+        raise ArgumentError(f"n_segments={n_segments!r} must be a whole number from 2 to 5000.")
+    if isinstance(segments, str) and segments not in SEGMENTERS:
+        raise InputError(
+            f"There is no segmenter {segments!r}; there are {', '.join(SEGMENTERS)}.{nearest(segments, SEGMENTERS)}"
+        )
 
 
 def _plain(view: View, n_segments: int) -> np.ndarray:

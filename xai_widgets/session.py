@@ -6,26 +6,28 @@ import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache, cached_property
+from dataclasses import replace
+from functools import cache, cached_property, partial
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from xai_widgets import __version__, baselines, images, registry, targets, views
+from xai_widgets.answers import Answers
 from xai_widgets.classifiers import Classifier
+from xai_widgets.engine import RUNTIMES, Plan, engine_of
 from xai_widgets.errors import ArgumentError, MethodError, TargetError, first_line
 from xai_widgets.explanation import Explanation
 from xai_widgets.guard import same_randomness
 from xai_widgets.identity import fingerprint
 from xai_widgets.layers import choose, get_layer, survey, unfit
 from xai_widgets.outputs import KINDS, SPACES
-from xai_widgets.perturb import AUTO_BATCH
 from xai_widgets.preparing import prepare
 from xai_widgets.problem import Estimate, Problem
 from xai_widgets.protocol import LayerRow, MethodRow
+from xai_widgets.regions import Regions
 from xai_widgets.registry import MethodInfo
-from xai_widgets.segments import segment
 
 
 class Session:
@@ -52,9 +54,10 @@ class Session:
         space: str | None = None,
         seed: int = 0,
         batch_size: int | str = "auto",
+        runtime: str = "auto",
         device: Any = None,
     ) -> None:
-        _validate_options(space, seed, batch_size)
+        _validate_options(space, seed, batch_size, runtime)
         if not isinstance(model, Classifier):
             model = Classifier(model, output=output, activation=activation, device=device)
         # A preprocessing may turn the picture's bands into others; then layout= says which axis they are.
@@ -72,7 +75,9 @@ class Session:
         self.probabilities = found.astype(np.float32)
         self.class_names, self._names_warning = _names(class_names, model, len(self.probabilities))
         self.baseline, self.space, self.seed, self.batch_size = baseline, space, int(seed), batch_size
-        self._segmenter = segments, n_segments
+        self.runtime, self._answers = runtime, Answers()
+        around = partial(self._their_code, self.classifier)
+        self.regions = Regions(self.view, segments, n_segments, baseline, self.seed, around)
 
     @contextmanager
     def _their_code(self, classifier: Classifier) -> Iterator[None]:
@@ -89,44 +94,21 @@ class Session:
         classifier.preprocess_draws = classifier.preprocess_draws or moved[0]
 
     @cached_property
-    def _cut(self) -> tuple[np.ndarray, tuple[str, ...]]:
-        return segment(self.view, *self._segmenter)
-
-    @property
-    def segments(self) -> np.ndarray:
-        """The regions, int32 (h, w), 0-based and contiguous."""
-        return self._cut[0]
-
-    @cached_property
-    def off_planes(self) -> np.ndarray:
-        """The view with every region switched off, uint8 (h, w, bands)."""
-        with self._their_code(self.classifier):  # a picture may go through the preprocessing, too
-            return baselines.baseline_picture(self.view, self.segments, self.baseline, self.seed)
-
-    @property
-    def off_image(self) -> np.ndarray:
-        """The same to look at, uint8 (h, w, 3)."""
-        return self.view.show(self.off_planes)
-
-    @cached_property
     def _toggles(self) -> Problem:
         # The answer to a toggle is about probabilities whatever the map is about.
-        return self._problem(targets.Target(0), "probability")
-
-    def cut(self) -> None:
-        """Cut the regions and fill in what is behind them now, so that what cannot be done is said now."""
-        _ = self._toggles
+        plan = engine_of(self.classifier).few(self.classifier) if self.runtime == "torch" else None
+        return self._problem(targets.Target(0), "probability", plan)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader of any map of this picture should know."""
-        mine = (*self.classifier.warnings, *self.view.warnings, *self._cut[1], *self.preparation.warnings)
+        mine = (*self.classifier.warnings, *self.view.warnings, *self.regions.warnings, *self.preparation.warnings)
         return (*mine, *self._names_warning)
 
     @property
     def n_segments(self) -> int:
         """How many regions there are."""
-        return int(self.segments.max()) + 1
+        return self.regions.count
 
     def target(self, wanted: Any) -> targets.Target:
         """Resolve a class, a pair or a function; None is the top class."""
@@ -219,10 +201,18 @@ class Session:
         if reason:
             raise MethodError(f"{info.label} cannot run here. {reason}")
         space = self.space or info.space
-        problem = self._problem(target, space)
         start = time.perf_counter()
+        cost = self.cost(info, params)
+        engine, plan = engine_of(self.classifier), None
+        streamed = cost if info.needs in ("answers", "layer") else 1
+        for plan in engine.plan(self.classifier, streamed, self.runtime, self.batch_size):
+            if plan is None:
+                yield Step(self, info, target, params, space, Estimate(done=0, total=cost), 0.0)
+        problem = self._problem(target, space, plan)
+        problem = replace(problem, given_plan=engine.rounded(problem, plan, streamed))
         for estimate in info.run(problem, **params):
-            yield Step(self, info, target, params, space, estimate, time.perf_counter() - start)
+            seconds, reused = time.perf_counter() - start, problem.tally.reused
+            yield Step(self, info, target, params, space, estimate, seconds, problem.plan, reused)
 
     def describe_input(self) -> dict[str, Any]:
         """What was done to the picture, for the input chip and for `Explanation.params`."""
@@ -235,24 +225,24 @@ class Session:
             "to_source": list(self.view.to_source) if self.view.to_source else None,
             "picture_id": self.picture.digest,
             "steps": [step for step in steps if step],
-            "batch_size": self.batch_size if self.batch_size != "auto" else AUTO_BATCH.get(self.classifier.device.type),
             "device": str(self.classifier.device),
             "model": list(self.classifier.declared.notes),
             "answers": self.classifier.kind,
             "answers_in_words": KINDS[self.classifier.kind],
         }
 
-    def _problem(self, target: targets.Target, space: str) -> Problem:
+    def _problem(self, target: targets.Target, space: str, plan: Plan | None = None) -> Problem:
         return Problem(
             self.classifier,
             self.view,
-            self.segments,
-            self.off_planes,
+            self.regions,
             target,
             space,
             self.seed,
             self.batch_size,
             self.class_names,
+            plan,
+            self._answers,
         )
 
 
@@ -268,18 +258,22 @@ class Step:
         space: str,
         estimate: Estimate,
         seconds: float,
+        plan: Plan | None = None,
+        reused: int = 0,
     ) -> None:
         self.info, self.target, self.estimate, self.seconds = info, target, estimate, seconds
         self._session, self._params, self._space = session, params, space
+        self._plan, self._reused = plan, reused
 
     def explanation(self, *, stopped: bool = False) -> Explanation:
         """The estimate as a frozen result; one that was `stopped` says so."""
         session, estimate, info = self._session, self.estimate, self.info
+        regions = session.regions if session.regions.made else session.regions.alone()
         values = estimate.values
         if values is None and estimate.regions is None:  # pictures only
             values = np.zeros(session.view.shape)
         elif values is None:
-            values = np.asarray(estimate.regions)[session.segments]
+            values = np.asarray(estimate.regions)[session.regions.labels]
         warnings = [*estimate.warnings, *session.warnings]  # what the method says comes first
         if stopped:
             warnings.append(f"Stopped after {estimate.done:,} of {estimate.total:,}: this is the map found by then.")
@@ -292,28 +286,30 @@ class Step:
         elif not (estimate.warnings or estimate.pictures) and float(np.ptp(values)) == 0:
             warnings.append(f"The map is the same everywhere: {info.label} found nothing that matters here.")
         params = {name: _describe(value) for name, value in self._params.items()}
+        engine = {**self._plan.record(), "reused": self._reused} if self._plan else {}
         return Explanation(
             values=np.ascontiguousarray(values, np.float32),
             image=session.view.image,
-            segments=session.segments,
+            segments=regions.labels if regions.made else lambda: regions.labels,
             probabilities=session.probabilities,
             target=self.target.key,
             target_name=self.target.name,
             method=info.name,
             segment_values=None if estimate.regions is None else np.asarray(estimate.regions, np.float64),
             std_error=None if estimate.std_error is None else np.asarray(estimate.std_error, np.float64),
+            interactions=estimate.interactions,
             coarse=estimate.coarse,
-            off_image=session.off_image,
+            off_image=regions.off_image if regions.made else lambda: regions.off_image,
             pictures=np.stack([picture for picture, _ in estimate.pictures]) if estimate.pictures else None,
             captions=tuple(caption for _, caption in estimate.pictures),
-            params={**params, "input": session.describe_input()},
+            params={**params, "input": {**session.describe_input(), "engine": engine}},
             space=self._space,
             signed=info.signed,
             additive=info.additive and estimate.regions is not None,  # a pixel's number is no promise about a region
             target_layer=estimate.layer,
             baseline=baselines.name_of(session.baseline),
             seed=session.seed,
-            n_forward=estimate.n_forward,
+            n_forward=estimate.n_forward - self._reused,
             seconds=self.seconds,
             checks=estimate.checks,
             warnings=tuple(warnings),
@@ -355,13 +351,15 @@ def _names(given: Any, classifier: Classifier, n_classes: int) -> tuple[tuple[st
         return None, (f"The class names that the model declares are left out: {error}",)
 
 
-def _validate_options(space: Any, seed: Any, batch_size: Any) -> None:
+def _validate_options(space: Any, seed: Any, batch_size: Any, runtime: Any) -> None:
     if space is not None and space not in SPACES:
         raise ArgumentError(f"space={space!r} must be 'probability' or 'logit'.")
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
         raise ArgumentError(f"seed={seed!r} must be a whole number from 0 to 2**32 - 1.")
     if batch_size != "auto" and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
         raise ArgumentError(f'batch_size={batch_size!r} must be a whole number of at least 1, or "auto".')
+    if runtime not in RUNTIMES:
+        raise ArgumentError(f"runtime={runtime!r} must be one of {', '.join(map(repr, RUNTIMES))}.")
 
 
 def _describe(value: Any) -> Any:

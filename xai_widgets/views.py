@@ -5,7 +5,6 @@ Everything the rest of the package draws, segments or switches off lives on this
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,12 +16,10 @@ from PIL import Image
 from xai_widgets.errors import InputError
 from xai_widgets.images import Picture, read, to_numpy
 from xai_widgets.levels import to_uint8
+from xai_widgets.ways import UnclearError, known_way
 
 GREY = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey, ITU-R BT.601, which Pillow and torchvision use."""
-
-_STEPS = 16
-"""Length of the fine ramps in pixels of the view: short enough for 256 levels to resolve a sixteenth of a pixel."""
 
 
 @dataclass(frozen=True)
@@ -231,76 +228,29 @@ def view(picture: Picture, preprocess: Callable[[Any], Any]) -> View:
     if picture.bands is not None:
         return _opaque_view(picture, preprocess, inputs, "What the preprocessing does to the bands is not known")
     try:
-        return _probed_view(picture, preprocess, inputs)
-    except _UnprobedError as error:
+        return _measured_view(picture, preprocess, inputs)
+    except UnclearError as error:
         return _opaque_view(picture, preprocess, inputs, str(error))
 
 
-class _UnprobedError(Exception):
-    """The test pictures do not tell what a preprocessing does, and why."""
-
-
-def _probed_view(picture: Picture, preprocess: Callable[[Any], Any], inputs: np.ndarray) -> View:
+def _measured_view(picture: Picture, preprocess: Callable[[Any], Any], inputs: np.ndarray) -> View:
     """A view of a preprocessing found out with test pictures; `inputs` is what it made of the real one."""
-    size = width, height = picture.size
-    whole = "The preprocessing depends on the picture as a whole"
 
-    def probe(line: np.ndarray) -> np.ndarray:
-        """What becomes of a picture whose rows, or columns, are all this line of grey levels."""
-        grey = Image.fromarray(np.rint(line).astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
-        # Per-picture standardisation divides a one-colour probe by zero; that makes the view an opaque one.
+    def call(test: Image.Image) -> np.ndarray:
         try:
-            made = _call(preprocess, grey.convert("RGB")).astype(np.float64)
+            return _call(preprocess, test)
         except InputError as error:  # such as one that crops to what is not black
             cause = type(error.__cause__ or error).__name__
-            raise _UnprobedError(f"The preprocessing fails on plain test pictures ({cause})") from error
-        if made.shape != inputs.shape:
-            raise _UnprobedError(whole)
-        return np.nan_to_num(made, posinf=0.0, neginf=0.0)
+            raise UnclearError(f"The preprocessing fails on plain test pictures ({cause})") from error
 
-    black, white = probe(np.zeros((1, 1))), probe(np.full((1, 1), 255.0))
-    spread = white - black
-    inside = np.abs(spread).min(0) > 1e-6  # elsewhere is padding: black and white pictures give the same there
-    if inside.any():
-        usual = np.median(spread[:, inside], axis=1)[:, None, None]
-        inside &= (np.abs(spread - usual) <= 0.01 * np.abs(usual)).all(0)  # not where picture and padding blend
-    if inside.mean() < 0.01:
-        raise _UnprobedError(whole)
-    offset, scale = (np.median(x[:, inside], axis=1) for x in (black, spread))
-    if np.abs(black[:, inside] - offset[:, None]).max() > 1e-3 * np.abs(scale).max():
-        raise _UnprobedError(whole)
+    def again() -> np.ndarray:
+        return _first_call(picture, preprocess)
 
-    def seen(line: np.ndarray) -> np.ndarray:
-        """Where on a scale from black to white each pixel of the output is, (h, w)."""
-        return ((probe(line) - offset[:, None, None]) / scale[:, None, None]).mean(0)
-
-    along_x = _fit_line(lambda line: seen(line[None]), width, inside)
-    along_y = _fit_line(lambda line: seen(line[:, None]), height, inside)
-    to_source = _snap(along_x, along_y, max(inside.shape)) if along_x is not None and along_y is not None else None
-    decoded = (inputs - offset[:, None, None]) / scale[:, None, None]
-    notes, warnings = [], []
-    if not np.array_equal(_first_call(picture, preprocess), inputs):
-        to_source = None
-        warnings.append(
-            "The preprocessing is random: the same picture comes out differently each time. One that is meant for "
-            "training crops and flips by chance; pass the one for testing."
-        )
-    elif to_source is None:
-        warnings.append("The preprocessing is no plain crop or resize, so the map cannot be laid back on the original.")
-    if not inside.all():
-        notes.append("padded")
+    way = known_way(preprocess, call, again, picture.size, inputs)
+    decoded = (inputs - way.offset[:, None, None]) / way.scale[:, None, None]
     planes, bands = _planes(decoded)
-    return View(
-        inputs,
-        planes,
-        offset.astype(np.float32),
-        scale.astype(np.float32),
-        to_source,
-        picture,
-        tuple(notes),
-        tuple(warnings),
-        bands,
-    )
+    offset, scale = way.offset.astype(np.float32), way.scale.astype(np.float32)
+    return View(inputs, planes, offset, scale, way.to_source, picture, way.notes, way.warnings, bands)
 
 
 def _known_view(picture: Picture, preprocess: Preprocess) -> View:
@@ -377,70 +327,3 @@ def _call(preprocess: Callable[[Any], Any], image: Image.Image | np.ndarray) -> 
         seen = f"shape {array.shape}, {array.dtype}" if array.dtype.kind != "O" else type(result).__name__
         raise InputError(f"preprocess returned {seen}; it must return a float tensor of shape (3, height, width).")
     return np.ascontiguousarray(array, np.float32)
-
-
-# ---- the way back --------------------------------------------------------------------------------------------------
-
-
-def _fit_line(seen: Callable[[np.ndarray], np.ndarray], length: int, inside: np.ndarray) -> np.ndarray | None:
-    """Where on an axis of the picture the pixels of the output come from: (per column, per row, at 0), or None.
-
-    `seen` tells how bright the output is everywhere, 0 to 1, for grey levels along this axis. A ramp over the whole
-    axis tells the place roughly: one of its 256 levels may be many pixels wide. Then ramps of a few pixels, up and down
-    in turn so that they have no jump, tell it finely.
-    """
-    places = np.arange(length, dtype=float)
-    rows, cols = _middle(inside)
-    if len(rows) < 3:
-        return None
-    design = np.column_stack([cols, rows, np.ones(len(cols))]).astype(float)
-    found = seen(places * (255 / (length - 1)))[rows, cols] * (length - 1)
-    # Rounding, here and in the output, is half a level each; no more than three are put down to it.
-    rough = _least_squares(design, found, 3 * max(1.0, length / 255))
-    if rough is None:
-        return None
-    step = max(1.0, math.hypot(rough[0], rough[1]))
-    stretch = math.ceil(max(_STEPS * step, 4 * length / 255))
-    if stretch >= length - 1:  # a picture of a few pixels: the whole ramp was fine already
-        return rough
-    number, part = np.divmod(places, stretch)
-    value = seen(255 * np.where(number % 2, stretch - part, part) / stretch)[rows, cols]
-    number, part = np.divmod(design @ rough, stretch)
-    # Filters round the ramps off where they turn.
-    clean = (np.abs(value - 0.5) < 0.3) & (np.abs(part / stretch - 0.5) < 0.4)
-    found = (number + np.where(number % 2, 1 - value, value)) * stretch
-    return _least_squares(design[clean], found[clean], step) if clean.sum() >= 3 else rough
-
-
-def _middle(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns to fit to: the middle four fifths, for resampling bends the ramps at the border."""
-    rows, cols = np.nonzero(inside)
-    if len(rows) == 0:
-        return rows, cols
-    margin = [(v.max() - v.min()) * 0.1 for v in (rows, cols)]
-    keep = (
-        (rows >= rows.min() + margin[0]) & (rows <= rows.max() - margin[0])
-        & (cols >= cols.min() + margin[1]) & (cols <= cols.max() - margin[1])
-    )  # fmt: skip
-    if keep.sum() >= 16:  # a picture of a few pixels has no middle
-        rows, cols = rows[keep], cols[keep]
-    step = max(1, len(rows) // 200_000)
-    return rows[::step], cols[::step]
-
-
-def _least_squares(design: np.ndarray, found: np.ndarray, tolerance: float) -> np.ndarray | None:
-    """The line through what was found, or None where it misses a point by more than `tolerance`."""
-    solution, *_ = np.linalg.lstsq(design, found, rcond=None)
-    return solution if np.abs(design @ solution - found).max() <= tolerance else None
-
-
-def _snap(along_x: np.ndarray, along_y: np.ndarray, side: int) -> tuple[float, ...]:
-    """Remove the fits' noise: a coefficient within it is exactly 0 or 1, and a crop moves by whole pixels."""
-    lines = []
-    for line in (along_x, along_y):
-        a, b, c = (float(v) for v in line)
-        a, b = (float(round(v)) if abs(v - round(v)) < 0.1 / side else v for v in (a, b))
-        if {abs(a), abs(b)} == {0.0, 1.0} and abs(c - round(c)) < 0.1:
-            c = float(round(c))
-        lines += [a, b, c]
-    return tuple(lines)

@@ -45,7 +45,9 @@ def regions(labels: np.ndarray) -> protocol.Regions:
     }
 
 
-def heat(explanation: Explanation, number: int, label: str, *, partial: bool = False) -> protocol.Heat:
+def heat(
+    explanation: Explanation, number: int, label: str, *, partial: bool = False, preview: bool = False
+) -> protocol.Heat:
     """A map; one number a region where that is all there is, else the field at its own resolution."""
     by_region = explanation.segment_values is not None
     no_map = explanation.pictures is not None and not explanation.values.any()
@@ -68,6 +70,7 @@ def heat(explanation: Explanation, number: int, label: str, *, partial: bool = F
         "additive": explanation.additive,
         "unit": _unit(explanation),
         "partial": partial,
+        "preview": preview,
         "n_forward": explanation.n_forward,
         "seconds": round(explanation.seconds, 3),
         "note": " ".join(explanation.warnings),

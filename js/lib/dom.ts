@@ -27,6 +27,22 @@ export function el<K extends keyof HTMLElementTagNameMap>(
   return node;
 }
 
+/** Change a text only where it is another one: whoever reads it aloud would begin anew. */
+export function write(node: Element, text: string): void {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/** Make `nodes` the children, in this order; those that are there already, and what has the focus, stay. */
+export function arrange(parent: Element, nodes: Element[]): void {
+  const wanted = new Set(nodes);
+  for (const node of [...parent.children]) if (!wanted.has(node)) node.remove();
+  let at = parent.firstElementChild;
+  for (const node of nodes) {
+    if (node === at) at = at.nextElementSibling;
+    else parent.insertBefore(node, at);
+  }
+}
+
 /** The two elements that are made most, by their class. */
 export const span = (kind: string, ...children: (Child | Child[])[]): HTMLSpanElement =>
   el("span", { class: kind }, ...children);
@@ -52,6 +68,7 @@ const SHAPES = {
   ban: "M13.5 8a5.5 5.5 0 1 1-11 0 5.5 5.5 0 0 1 11 0M4.1 4.100l7.8 7.8",
   question: "M5.6 5.800A2.4 2.4 0 1 1 9 8c-.8.4-1 .9-1 1.700M8 12.400v.1",
   region: "M2.5 6.500L7 2.500l6.5 3-1.5 7-7 1zM7 2.500L8 8l5.5-2.500M8 8l-3 5.5",
+  plus: "M8 3.500v9M3.5 8h9",
   sliders:
     "M2.5 5h6M12.5 5h1M2.5 11h1M7.5 11h6M12.500 5a2 2 0 1 1-4 0 2 2 0 0 1 4 0M7.500 11a2 2 0 1 1-4 0 2 2 0 0 1 4 0",
   trash: "M3 4.500h10M6.5 4.500v-2h3v2M4.5 4.500l.6 9h5.800l.6-9",

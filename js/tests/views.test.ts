@@ -400,3 +400,193 @@ test("what a method drew is shown with its captions and goes with it; its map is
   expect(document.querySelector<HTMLElement>(".plates")?.hidden).toBe(true);
   expect(document.querySelector(".pop")).toBe(null);
 });
+
+// ---- while a map is found ---------------------------------------------------------------------------------------------
+
+const button = (name: string): HTMLButtonElement | undefined =>
+  [...document.querySelectorAll<HTMLButtonElement>(".run button")].find((node) => node.textContent === name);
+const strip = (): string | null | undefined => document.querySelector(".run .txt")?.textContent;
+const said = (): string | null | undefined => document.querySelector("[aria-live]")?.textContent;
+const heatOf = (id: number, ...values: number[]): Traits["heat"] => ({
+  ...columns(values.length, 4, id).heat,
+  regions: bytes(Float32Array.from(values)),
+});
+const progress = (done: number, total: number, more = 0, settled = false): Traits["progress"] => ({
+  ...{ done, total, more, settled },
+  left: 3,
+});
+
+test("the run strip says what is going on, offers to stop and to refine, and speaks up only at the end", async () => {
+  const { host } = await show({
+    ...columns(4, 4, 1),
+    methods: METHODS,
+    status: "running",
+    progress: progress(340, 1000),
+  });
+  expect([strip(), button("Stop")?.hidden, button("Refine")?.hidden]).toEqual(["340 of 1,000 · 3 s left", false, true]);
+  const bar = document.querySelector("[role=progressbar]");
+  expect([bar?.getAttribute("aria-label"), bar?.getAttribute("aria-valuenow")]).toEqual([
+    "Finding the map of LIME",
+    "34",
+  ]);
+  expect(document.querySelector(".run")?.closest("[role=status],[aria-live]")).toBeNull();
+  change(host, { progress: progress(360, 1000) });
+  await frame();
+  expect([strip(), said()]).toEqual(["360 of 1,000 · 3 s left", ""]);
+  change(host, { status: "stopped", progress: progress(370, 1000, 1000) });
+  await frame();
+  expect(strip()).toBe("Stopped at 370 of 1,000; the map so far");
+  expect(said()).toBe(strip());
+  expect([button("Stop")?.hidden, button("Refine")?.hidden, button("Refine")?.title]).toEqual([
+    true,
+    false,
+    "Go on to 1,000 altered pictures",
+  ]);
+  button("Refine")?.click();
+  button("Stop")?.click();
+  expect(host.requests).toEqual(["more", "stop"]);
+  change(host, {
+    status: "idle",
+    progress: progress(340, 1000, 680, true),
+    heat: { ...host.state.heat, seconds: 2.2 },
+  });
+  await frame();
+  expect(strip()).toBe("Settled after 340 of 1,000 pictures · 2 s");
+  change(host, { progress: { done: 0, total: 0, left: -1 } }); // a page of an older version
+  await frame();
+  expect([button("Stop")?.hidden, button("Refine")?.hidden]).toEqual([true, true]);
+});
+
+test("stop and refine hand the focus to each other, and without a kernel there is nothing to ask", async () => {
+  const { host, store } = await show({ ...columns(4, 4, 1), status: "stopped", progress: progress(30, 100, 100) });
+  button("Refine")?.focus();
+  change(host, { status: "running", progress: progress(30, 100) });
+  await frame();
+  expect(document.activeElement).toBe(button("Stop"));
+  change(host, { status: "stopped", progress: progress(40, 100, 100) });
+  await frame();
+  expect(document.activeElement).toBe(button("Refine"));
+  change(host, { status: "running", progress: progress(40, 100) });
+  await frame();
+  change(host, { status: "idle", progress: progress(100, 100) });
+  await frame();
+  expect(document.activeElement).toBe(document.querySelectorAll(".pick")[1]);
+  change(host, { progress: progress(100, 100, 200) });
+  store.ui.kernel = "gone";
+  store.touch("status");
+  await frame();
+  expect(button("Refine")?.disabled).toBe(true);
+});
+
+test("a map in the meantime bears its own name, on the picture while the other is found and beside it after", async () => {
+  const heat = { ...heatOf(1, 0.1, 0.2, 0.3, 0.4), method: "gradcam", label: "Grad-CAM", preview: true };
+  const { host, store } = await show({
+    ...columns(4, 4, 1),
+    heat,
+    methods: METHODS,
+    status: "running",
+    active: [1, 1, 1, 1],
+  });
+  const hint = document.querySelector<HTMLElement>(".hint");
+  const warning = document.querySelector<HTMLElement>(".warnline");
+  expect([hint?.hidden, hint?.textContent]).toEqual([false, "Grad-CAM, while LIME is being found"]);
+  expect(warning?.textContent).toBe("");
+  expect(document.querySelector(".xw")?.getAttribute("aria-label")).toBe("Why cat? According to Grad-CAM.");
+  expect(document.querySelectorAll(".pick")[1]?.textContent).toContain("LIME");
+  change(host, { status: "stopped", progress: progress(10, 1000, 1000) });
+  await frame();
+  expect(hint?.hidden).toBe(true);
+  expect(warning?.textContent).toBe("This is Grad-CAM; there is no map of LIME yet.");
+  expect(strip()).toBe("Stopped before there was a map");
+  store.ui.verdict = "mattered"; // the whole map: but of which?
+  store.touch("marks");
+  await frame();
+  const submit = document.querySelector<HTMLButtonElement>(".btn.pri");
+  expect(submit?.disabled).toBe(true);
+  store.ui.marked.add(1); // regions are of the picture, not of the map
+  store.touch("marks");
+  await frame();
+  expect(submit?.disabled).toBe(false);
+  store.ui.marked.clear();
+  change(host, { heat: heatOf(2, 0.1, 0.2, 0.3, 0.4), status: "running" });
+  await frame();
+  expect([hint?.hidden, warning?.textContent, submit?.disabled]).toEqual([true, "", false]);
+});
+
+test("rows stay the same elements while a map is refined, in the order of their strength", async () => {
+  const { host, store } = await show({
+    ...columns(4, 4, 1),
+    heat: heatOf(1, 0.4, 0.3, 0.2, 0.1),
+    active: [1, 1, 1, 1],
+  });
+  const list = document.querySelector<HTMLElement>(".list") as HTMLElement;
+  const rows = (): HTMLElement[] => [...list.querySelectorAll<HTMLElement>(".row")];
+  const order = (): number[] => rows().map((row) => Number(row.dataset.n));
+  const first = rows();
+  expect(order()).toEqual([0, 1, 2, 3]);
+  list.focus();
+  store.focus(1);
+  await frame();
+  const moved: Node[] = [];
+  const watcher = new MutationObserver((records) => {
+    for (const { addedNodes, target } of records) if (target === list) moved.push(...addedNodes);
+  });
+  watcher.observe(list, { childList: true });
+  change(host, { heat: heatOf(2, 0.4, 0.3, 0.1, 0.2) });
+  await frame();
+  expect(order()).toEqual([0, 1, 3, 2]);
+  expect(new Set(rows())).toEqual(new Set(first));
+  expect(moved).toHaveLength(1); // no more than had to
+  expect(document.activeElement).toBe(list);
+  expect(list.getAttribute("aria-activedescendant")).toBe(first[1]?.id);
+  expect(first[3]?.querySelector(".rv")?.textContent).toContain("+20");
+  expect(first[3]?.textContent).toContain("rank 3");
+
+  list.dispatchEvent(new Event("pointerenter"));
+  change(host, { heat: heatOf(3, 0.1, 0.2, 0.3, 0.4) });
+  await frame();
+  expect(order()).toEqual([0, 1, 3, 2]); // nothing moves away under the pointer
+  expect(first[3]?.querySelector(".rv")?.textContent).toContain("+40");
+  list.dispatchEvent(new Event("pointerleave"));
+  await frame();
+  expect(order()).toEqual([3, 2, 1, 0]);
+  list.dispatchEvent(new Event("pointerenter"));
+  change(host, { heat: { ...heatOf(4, 0.4, 0.3, 0.2, 0.1), method: "rise" } });
+  await frame();
+  expect(order()).toEqual([0, 1, 2, 3]); // another map altogether
+  watcher.disconnect();
+});
+
+test("a chip that comes or goes leaves the others, their focus and what they have opened", async () => {
+  const { host } = await show({ facts: [fact("input", "224"), fact("off", "grey")] });
+  chip("off").focus();
+  chip("off").click();
+  const pop = document.querySelector(".pop");
+  const off = chip("off");
+  change(host, { facts: [fact("input", "224"), fact("ranking", "open"), fact("off", "black")] });
+  await frame();
+  expect(chip("off")).toBe(off);
+  expect([...document.querySelectorAll(".chip")].map((node) => node.textContent)).toEqual([
+    "input224",
+    "rankingopen",
+    "offblack",
+  ]);
+  expect(document.querySelector(".pop")).toBe(pop);
+  expect(pop?.querySelector("p")?.textContent).toBe("black");
+  change(host, { facts: [fact("input", "224"), fact("ranking", "open")] });
+  await frame();
+  expect(document.querySelector(".pop")).toBeNull();
+});
+
+test("what was promised and measured is written once, not with every better map", async () => {
+  const { host, store } = await show({ ...columns(4, 4, 1), active: [1, 1, 1, 1] });
+  Object.assign(host.state.heat, { additive: true });
+  store.ui.tests.push({ label: "Region 1 off", regions: [1], predicted: 1, band: 0, measured: 2 });
+  store.touch("answer");
+  await frame();
+  const table = document.querySelector(".tests [role=table]");
+  expect(table).toBeTruthy();
+  change(host, { heat: { ...host.state.heat, id: 2 } });
+  await frame();
+  expect(document.querySelector(".tests [role=table]")).toBe(table);
+});

@@ -1,7 +1,6 @@
 /** The first line, one sentence: why this class, according to which method; and what is going on. */
-import { el, icon, opens, span, told } from "../lib/dom.ts";
+import { el, icon, opens, span, told, write } from "../lib/dom.ts";
 import { percent } from "../lib/format.ts";
-import type { MethodRow } from "../protocol.ts";
 import type { Store } from "../store.ts";
 import * as words from "../words.ts";
 import { fillClasses, fillMethods } from "./menus.ts";
@@ -20,25 +19,24 @@ export function bar(store: Store, popovers: Popovers, help: () => void): HTMLEle
   const methods = pick(words.accordingTo, method, null);
   classes.onclick = () => popovers.toggle(classes, words.classes, (n) => fillClasses(store, popovers, n), "menu");
   methods.onclick = () => popovers.toggle(methods, words.methods, (n) => fillMethods(store, popovers, n), "menu");
-  const own = (): MethodRow | undefined =>
-    store.host.get("methods").find((row) => row.name === store.host.get("method"));
   const settings = el("button", { class: "ib", ...opens }, icon("sliders"));
   settings.onclick = () => {
-    const row = own();
+    const row = store.method;
     if (row) popovers.toggle(settings, words.settings(row.label), (n) => fillSettings(store, row, n));
   };
-  const stop = el(
+  const stop = el("button", { class: "btn", onclick: () => void store.host.request("stop") }, icon("stop"), words.stop);
+  const more = el(
     "button",
-    { class: "btn stop", onclick: () => void store.host.request("stop") },
-    icon("stop"),
-    words.stop,
+    { class: "btn", onclick: () => void store.host.request("more") },
+    icon("plus"),
+    words.refine,
   );
   const kernel = el("button", { class: "kern", ...opens }, el("i", { class: "dot" }), kernelWord);
   kernel.onclick = () => {
     const [, title, text] = words.kernel[store.ui.kernel];
     popovers.toggle(kernel, title, (n) => n.append(...told(title, [text])));
   };
-  const running = el("div", { class: "run", role: "status" }, run, stop);
+  const running = el("div", { class: "run" }, run, stop, more);
   const helpButton = el(
     "button",
     { class: "ib", "aria-label": words.help, title: `${words.help} (?)`, onclick: help },
@@ -47,23 +45,24 @@ export function bar(store: Store, popovers: Popovers, help: () => void): HTMLEle
   const strip = el("i");
   const progress = el(
     "div",
-    { class: "strip", role: "progressbar", "aria-label": words.asking, "aria-valuemin": "0", "aria-valuemax": "100" },
+    { class: "strip", role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100" },
     strip,
   );
+  let before: string | undefined;
 
   store.on(["heat", "answer", "status"], () => {
     const [target] = store.target;
-    const { now, before } = store;
+    const { now, before: first } = store;
     name.textContent = `${store.targetName}?`;
     name.title = store.targetName;
     const changed = store.off.length > 0 && !store.asking;
     chance.replaceChildren(
       ...(target < 0 || !now.length
         ? []
-        : [...(changed ? [span("from", `${percent(before[target] ?? 0)} → `)] : []), percent(now[target] ?? 0)]),
+        : [...(changed ? [span("from", `${percent(first[target] ?? 0)} → `)] : []), percent(now[target] ?? 0)]),
     );
     const heat = store.host.get("heat");
-    const chosen = own();
+    const chosen = store.method;
     if (chosen?.name !== settings.dataset.of) popovers.closeIn(settings);
     settings.dataset.of = chosen?.name ?? "";
     settings.hidden = !chosen?.params?.length;
@@ -73,18 +72,35 @@ export function bar(store: Store, popovers: Popovers, help: () => void): HTMLEle
     method.textContent = chosen?.label ?? heat.label ?? store.host.get("method");
 
     const status = store.host.get("status");
-    const { done, total, left } = store.host.get("progress");
+    const { done, total, left, settled, more: further = 0 } = store.host.get("progress");
     const isRunning = status === "running";
+    const active = (running.getRootNode() as Document | ShadowRoot).activeElement;
     stop.hidden = !isRunning;
+    more.hidden = isRunning || !further;
+    more.disabled = store.ui.kernel === "gone";
+    more.title = words.refineTo(further);
+    // One takes the other's place, and the focus.
+    if ((active === stop && stop.hidden) || (active === more && more.hidden)) {
+      ([stop, more].find((button) => !button.hidden && !button.disabled) ?? methods).focus({ preventScroll: true });
+    }
     progress.hidden = !isRunning;
-    running.classList.toggle("on", isRunning || status === "stopped");
+    running.classList.toggle("on", isRunning || status === "stopped" || further > 0);
     const share = total ? (done / total) * 100 : 0;
     strip.style.width = `${share}%`;
     progress.setAttribute("aria-valuenow", String(Math.round(share)));
-    if (isRunning) run.textContent = words.running(done, total, left);
-    else if (status === "stopped") run.textContent = words.stopped(done, total);
-    else if (status === "failed") run.textContent = words.failed;
-    else run.textContent = heat.n_forward ? words.spent(heat.n_forward ?? 0, heat.seconds ?? 0) : "";
+    progress.setAttribute("aria-label", words.finding(method.textContent ?? ""));
+    const bare = store.stale || heat.id === undefined;
+    const { n_forward: calls = 0, seconds = 0 } = heat;
+    let text = calls ? words.spent(calls, seconds) : "";
+    if (isRunning) text = words.running(done, total, left);
+    else if (status === "stopped") text = bare ? words.stoppedEarly : words.stopped(done, total);
+    else if (status === "failed") text = words.failed;
+    else if (settled) text = words.settled(done, total, seconds);
+    write(run, text);
+    run.title = text;
+    // Said once at the end: nobody wants to hear it count.
+    if (before === "running" && !isRunning) store.say(text);
+    before = status;
   });
   store.on(["status"], () => {
     const state = store.ui.kernel;

@@ -63,7 +63,9 @@ export function judgement(store: Store, uid: string): { node: HTMLElement; submi
 
   let patience: ReturnType<typeof setTimeout> | undefined;
   store.signal.addEventListener("abort", () => clearTimeout(patience));
-  const nothing = (): boolean => !(ui.verdict || ui.rating || label.value || comment.value);
+  /** Nothing was said, or what is on show was shown in the meantime only. */
+  const nothing = (): boolean =>
+    !(ui.verdict || ui.rating || label.value || comment.value) || (!ui.marked.size && store.preview !== "");
   const submit = (): void => {
     if (ui.saving.state === "saving" || ui.kernel === "gone" || nothing()) return;
     const { marked } = ui; // another picture has a set of its own
@@ -99,7 +101,7 @@ export function judgement(store: Store, uid: string): { node: HTMLElement; submi
   };
   for (const field of [label, comment]) field.addEventListener("input", edited);
 
-  store.on(["marks", "status"], () => {
+  store.on(["marks", "status", "heat"], () => {
     verdict.set(ui.verdict);
     rating.set(ui.rating);
     mark.setAttribute("aria-pressed", String(ui.marking));

@@ -1,7 +1,7 @@
 /** The colour bar with real numbers, and the map in a sentence. */
 
 import { css } from "../lib/color.ts";
-import { context, div, el, span } from "../lib/dom.ts";
+import { context, div, el, span, write } from "../lib/dom.ts";
 import type { Evidence } from "../lib/evidence.ts";
 import { clamp } from "../lib/format.ts";
 import { summarise } from "../lib/summary.ts";
@@ -76,12 +76,14 @@ export function legend(store: Store): { nodes: HTMLElement[] } {
     mark.hidden = !e || r < 0;
     if (e && r >= 0) mark.style.left = `${position(e, e.value(r)) * 100}%`;
   });
-  store.on(["heat", "picture"], () => {
+  store.on(["heat", "picture", "status"], () => {
     const e = store.evidence;
     const { places, width, height } = store.regions;
-    sentence.textContent = e && places.length ? summarise(e, store.mapName, places, width, height) : "";
-    const still = e && store.stale ? `${words.still(store.mapName, e.heat.label)} ` : "";
-    extra.textContent = still + (e?.heat.note ?? "");
+    write(sentence, e && places.length ? summarise(e, store.mapName, places, width, height) : "");
+    // While it is found, the picture says so; afterwards nothing lies over the picture.
+    const meantime = store.host.get("status") === "running" ? "" : store.preview;
+    const still = e?.heat.preview ? meantime : e && store.stale ? words.still(store.mapName, e.heat.label) : "";
+    write(extra, `${still} ${e?.heat.note ?? ""}`.trim());
     extra.hidden = !extra.textContent;
   });
   const observer = new ResizeObserver(() => store.touch("looks"));

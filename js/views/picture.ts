@@ -1,5 +1,5 @@
 /** The picture: photo, heat, regions, marks, drawn at the screen's own resolution. */
-import { context, div, el, icon, layer } from "../lib/dom.ts";
+import { context, el, icon, layer, write } from "../lib/dom.ts";
 import type { Verdict } from "../protocol.ts";
 import type { Store } from "../store.ts";
 import * as words from "../words.ts";
@@ -15,7 +15,7 @@ export function picture(store: Store, root: HTMLElement, uid: string): { nodes: 
   const layers = new Layers(store);
   const canvas = el("canvas");
   const badge = el("div", { class: "badge", hidden: true });
-  const waiting = div("hint");
+  const waiting = el("div", { class: "hint", role: "status" });
   const stage = el(
     "div",
     {
@@ -147,15 +147,14 @@ export function picture(store: Store, root: HTMLElement, uid: string): { nodes: 
       if (fresh) store.touch("heat", "answer", "looks");
     });
   });
-  store.on(["heat", "looks", "answer"], () => {
-    layers.paintHeat();
-    layers.paintSwitched();
-  });
+  store.on(["heat", "looks", "answer"], () => layers.paintHeat());
+  store.on(["answer"], () => layers.paintSwitched());
   store.on(["heat", "looks", "opacity", "answer", "point", "marks", "picture"], draw);
   store.on(["heat", "status"], () => {
-    const missing = !store.evidence && store.host.get("status") === "running";
-    waiting.hidden = !missing;
-    waiting.textContent = words.waiting;
+    const running = store.host.get("status") === "running";
+    const text = store.evidence ? store.preview : words.waiting;
+    waiting.hidden = !running || !text;
+    write(waiting, waiting.hidden ? "" : text);
     stage.setAttribute("aria-label", words.pictureWith(store.regions.count, store.mapName));
   });
   store.on(["marks"], () => {

@@ -24,11 +24,16 @@ export function promises(store: Store, popovers: Popovers): HTMLElement {
     popovers.toggle(info, words.whatCompared, (node) => node.append(...told(title as string, texts)));
   const empty = (text: string): void => body.replaceChildren(el("p", { class: "empty" }, text));
 
+  let said = "";
   store.on(["answer", "heat", "status"], () => {
     const { tests, kernel } = store.ui;
+    const { label } = store.host.get("heat");
+    const now = JSON.stringify([kernel === "gone", !store.evidence, store.promises, label, tests]);
+    if (now === said) return; // a better map of the same changes nothing here
+    said = now;
     if (kernel === "gone" && !tests.length) return empty(words.needsModel);
     if (!store.evidence) return empty("");
-    if (!store.promises) return empty(words.noPromise(store.host.get("heat").label ?? ""));
+    if (!store.promises) return empty(words.noPromise(label ?? ""));
     if (!tests.length) return empty(words.clickToTest);
     const shown = tests.slice(0, SHOWN);
     const verdict = outcome(tests[0] as Test);

@@ -1,7 +1,7 @@
 /** The list twin of the picture: everything that can be done there by pointing can be done here by name. */
 
 import { css } from "../lib/color.ts";
-import { context, div, el, icon, layer, segmented, span } from "../lib/dom.ts";
+import { arrange, context, div, el, icon, layer, segmented, span, write } from "../lib/dom.ts";
 import type { Evidence } from "../lib/evidence.ts";
 import { clamp } from "../lib/format.ts";
 import type { Store } from "../store.ts";
@@ -44,8 +44,12 @@ export function regions(store: Store, layers: Layers, uid: string): HTMLElement 
     },
   );
   filter.node.classList.add("flt");
+  const none = el("p", { class: "muted none" });
   let thumbs: HTMLCanvasElement[] = [];
+  let rows: Row[] = [];
   let shown: number[] = [];
+  let about = "";
+  let over = false;
 
   const passes = (e: Evidence, r: number, which: Filter): boolean => {
     if (which === "all") return true;
@@ -65,26 +69,45 @@ export function regions(store: Store, layers: Layers, uid: string): HTMLElement 
     if (!e) {
       shown = [];
       for (const node of Object.values(counts)) node.textContent = "";
-      list.replaceChildren();
+      arrange(list, []);
       return;
     }
     for (const [which, node] of Object.entries(counts) as [Filter, HTMLElement][]) {
-      node.textContent = which === "all" ? "" : String(e.order.filter((r) => passes(e, r, which)).length);
+      write(node, which === "all" ? "" : String(e.order.filter((r) => passes(e, r, which)).length));
       const label = node.parentElement as HTMLElement;
       label.hidden = (which === "unclear" && !e.errors) || ((which === "for" || which === "against") && !e.signed);
       if (label.hidden && store.ui.filter === which) store.ui.filter = "all";
     }
     filter.set(store.ui.filter);
     const query = store.ui.find.trim();
-    shown = e.order.filter((r) => passes(e, r, store.ui.filter) && (!query || String(r).startsWith(query)));
+    const passing = e.order.filter((r) => passes(e, r, store.ui.filter) && (!query || String(r).startsWith(query)));
+    const now = `${e.heat.method} ${e.heat.target}`;
+    // While a map is refined nothing moves away under the pointer.
+    const held = over && now === about && passing.length === shown.length && passing.every((r) => shown.includes(r));
+    if (!held) shown = passing;
+    about = now;
     const top = list.scrollTop;
+    const place = whereActive();
     const scale = axis(e);
-    list.replaceChildren(...shown.map((r) => row(store, e, r, scale, thumbs[r], `${uid}-r${r}`)));
-    if (!shown.length) {
-      list.append(el("p", { class: "muted none" }, store.ui.filter === "off" ? words.noneOff : words.noMatch));
-    }
-    list.scrollTop = top;
+    const nodes = shown.map((r) => {
+      const one = rows[r] ?? row(store, r, thumbs[r], `${uid}-r${r}`);
+      rows[r] = one;
+      one.fill(e, scale);
+      return one.node;
+    });
+    write(none, store.ui.filter === "off" ? words.noneOff : words.noMatch);
+    arrange(list, nodes.length ? nodes : [none]);
+    const moved = whereActive();
+    list.scrollTop = top + (place !== null && moved !== null ? moved - place : 0);
     paintPoint();
+  };
+
+  /** How far down the active row is, where it is in sight: there it stays, whatever its rank becomes. */
+  const whereActive = (): number | null => {
+    const node = rows[store.ui.focus]?.node;
+    if (!node?.isConnected) return null;
+    const at = node.offsetTop;
+    return at >= list.scrollTop - node.offsetHeight && at <= list.scrollTop + list.clientHeight ? at : null;
   };
 
   const paintPoint = (): void => {
@@ -96,6 +119,9 @@ export function regions(store: Store, layers: Layers, uid: string): HTMLElement 
       node.setAttribute("aria-selected", String(r === focus));
     }
     list.setAttribute("aria-activedescendant", shown.includes(focus) ? `${uid}-r${focus}` : "");
+  };
+
+  const reveal = (): void => {
     const row = list.querySelector<HTMLElement>(".row.act");
     if (!row) return;
     // Scrolls the list alone; scrollIntoView would move the notebook, too.
@@ -112,8 +138,15 @@ export function regions(store: Store, layers: Layers, uid: string): HTMLElement 
     return node ? Number(node.dataset.n) : -1;
   };
   list.addEventListener("pointermove", (event) => store.point(rowOf(event)));
-  list.addEventListener("pointerleave", () => store.point(-1));
-  // Not "click": while a map is found rows are replaced, and a press across two rows of one region is no click.
+  list.addEventListener("pointerenter", () => {
+    over = true;
+  });
+  list.addEventListener("pointerleave", () => {
+    over = false;
+    store.point(-1);
+    store.touch("list"); // what was held back
+  });
+  // Not "click": a press that ends on another row means neither.
   let pressed = -1;
   list.addEventListener("pointerdown", (event) => {
     pressed = event.button === 0 ? rowOf(event) : -1;
@@ -141,14 +174,18 @@ export function regions(store: Store, layers: Layers, uid: string): HTMLElement 
   });
 
   store.on(["picture", "looks"], () => {
-    if (!layers.ready) thumbs = [];
-    else if (thumbs.length !== store.regions.count) {
+    if (!layers.ready) {
+      thumbs = [];
+      rows = [];
+    } else if (thumbs.length !== store.regions.count) {
       thumbs = store.regions.places.map((_, r) => thumbnail(store, layers, r));
+      rows = [];
       store.touch("list");
     }
   });
   store.on(["heat", "answer", "list"], paintList);
   store.on(["point"], paintPoint);
+  store.on(["point", "list"], reveal);
   return el(
     "section",
     { class: "regs", "aria-label": words.regions },
@@ -169,45 +206,52 @@ function axis(e: Evidence): (v: number) => number {
   return (v) => (100 * (v - low)) / (high - low || 1);
 }
 
-function row(
-  store: Store,
-  e: Evidence,
-  r: number,
-  x: (v: number) => number,
-  thumb: HTMLCanvasElement | undefined,
-  id: string,
-): HTMLElement {
-  const v = e.value(r);
-  const unclear = e.unclear(r);
-  const level = e.level(v);
-  const band = e.band(r);
-  const colour = e.signed ? Math.sign(level) * Math.max(0.62, Math.abs(level)) : level;
-  return el(
+interface Row {
+  node: HTMLElement;
+  fill(e: Evidence, x: (v: number) => number): void;
+}
+
+/** A row is made once for each region and then only filled: whoever has it under the finger keeps it. */
+function row(store: Store, r: number, thumb: HTMLCanvasElement | undefined, id: string): Row {
+  const bar = el("i");
+  const range = el("u");
+  const scale = span("wb", bar, range);
+  const value = el("span");
+  const error = el("small");
+  const extra = span("vh");
+  const node = el(
     "div",
-    {
-      class: `row${unclear ? " unc" : ""}`,
-      role: "option",
-      id,
-      "aria-checked": String(!store.isOff(r)),
-      "aria-selected": "false",
-      "data-n": r,
-    },
+    { class: "row", role: "option", id, "aria-selected": "false", "data-n": r },
     span("bx", icon("check")),
     thumb ?? el("span"),
     span("vh", "Region "),
     span("rn", r),
-    el(
-      "span",
-      { class: "wb", style: `--z:${x(0)}%` },
-      el("i", {
-        class: unclear ? "un" : "",
-        style: `left:${x(Math.min(0, v))}%;width:${Math.abs(x(v) - x(0))}%;background-color:${css(store.ramp.color(colour))}`,
-      }),
-      band ? el("u", { style: `left:${x(v - band)}%;width:${x(v + band) - x(v - band)}%` }) : null,
-    ),
-    span("rv", e.textOf(r), band ? el("small", {}, ` ±${e.bandText(r)}`) : null),
-    span("vh", words.rowExtra(e.rank[r] ?? 0, unclear)),
+    scale,
+    span("rv", value, error),
+    extra,
   );
+  const fill = (e: Evidence, x: (v: number) => number): void => {
+    const v = e.value(r);
+    const unclear = e.unclear(r);
+    const level = e.level(v);
+    const band = e.band(r);
+    const colour = e.signed ? Math.sign(level) * Math.max(0.62, Math.abs(level)) : level;
+    node.classList.toggle("unc", unclear);
+    node.setAttribute("aria-checked", String(!store.isOff(r)));
+    scale.style.setProperty("--z", `${x(0)}%`);
+    bar.className = unclear ? "un" : "";
+    bar.style.left = `${x(Math.min(0, v))}%`;
+    bar.style.width = `${Math.abs(x(v) - x(0))}%`;
+    bar.style.backgroundColor = css(store.ramp.color(colour));
+    range.hidden = !band;
+    range.style.left = `${x(v - band)}%`;
+    range.style.width = `${x(v + band) - x(v - band)}%`;
+    error.hidden = !band;
+    write(value, e.textOf(r));
+    write(error, ` ±${e.bandText(r)}`);
+    write(extra, words.rowExtra(e.rank[r] ?? 0, unclear));
+  };
+  return { node, fill };
 }
 
 /** A cut-out of the region, so that the list can be read without its numbers. */

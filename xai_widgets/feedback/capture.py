@@ -128,7 +128,7 @@ class Judge:
                 raise InputError(f"There is no region {region!r}; there are 0 to {session.n_segments - 1}.")
         if not chosen:
             return "map", (), None
-        return "regions", chosen, np.isin(session.segments, chosen)
+        return "regions", chosen, np.isin(session.regions.labels, chosen)
 
 
 def _login() -> str:

@@ -1,142 +1,228 @@
-"""Kernel SHAP: Shapley values of the regions, by the shap library's kernel explainer on our stream."""
+"""Kernel SHAP: Shapley values of the regions from pairs of coalitions, with a guess of the rest as control variate."""
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import replace
-from typing import Any
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from xai_widgets.problem import Estimate, Pace, Problem, Steps
+from xai_widgets.methods import _settling
+from xai_widgets.methods._coalitions import Coalitions
+from xai_widgets.methods._settling import Rule, least, looks, student
+from xai_widgets.methods._surrogate import TUNED_ON, Process, process, tune
+from xai_widgets.problem import Estimate, Problem, Steps
 from xai_widgets.registry import MethodInfo, Param
 
-_GROUPS = 10
-"""Blocks of the jackknife; ten is the usual compromise between its own noise and the number of fits."""
+_SEEN = 1024
+"""Pairs the control variate learns from at most: its cost grows with their cube, 0.1 s for these."""
+
+_BLOCK = 2048
+"""Pairs unpacked at once."""
 
 
-class _Plan:
-    """Which coalitions shap's KernelExplainer wants to see, and its solver for any part of them.
+def kernel_shap(
+    problem: Problem,
+    *,
+    n_samples: int | None = None,
+    confidence: float | None = 0.95,
+    top: int = 5,
+    interactions: str = "none",
+) -> Steps:
+    """The values Kernel SHAP is after (Lundberg and Lee 2017, theorem 2), from fewer answers.
 
-    The explainer picks its coalitions without looking at the answers, so it is run once on a stub to learn them. Then
-    the stream asks the model, and the explainer's own ``solve`` turns answers into Shapley values.
+    Coalitions come in pairs with leverage-score sizes, without repetition (see `Coalitions`). The mean of a Gaussian
+    process fitted to them has known Shapley values (see `_surrogate`), and what it misses at pairs it has not seen is
+    added by the paired Monte Carlo estimate: regression-adjusted sampling (Witter, Liu and Musco 2025, algorithm 1),
+    cross-fitted in five folds. So a wrong guess costs precision, never truth; the values add up to the whole change.
+    With ``2 ** S`` or more samples every coalition is asked and the values are exact.
+
+    The default number of samples is shap's, ``2 S + 2048``, as an upper limit: the run stops by itself once the order
+    of the `top` strongest regions is settled at `confidence` (see `Rule`). Standard errors are those of the sum over
+    pairs, one cluster a pair, of residuals out of fold, stretched to Student's intervals; zero where all were asked.
+
+    ``interactions="pairs"`` adds the Faith-Shap interaction indices of order 2 (Tsai, Yeh and Ravikumar 2023, equation
+    15): least squares over single regions and pairs on the same coalitions, exact for none and for all. Complements
+    separate the two, so it takes 3 samples a pair of regions, which then is the least default.
+
+    On real answers (a Fashion-MNIST transformer of 16, 42 and 43 regions, EfficientNet-Lite0 of 12) the error at 500
+    and 1000 samples is 0.2 to 0.7 of that of the paired leverage-score regression alone; where nothing at all can
+    be guessed (white noise) it is 1.1 of it.
+
+    Proof: equals exact enumeration for 8 regions to 1e-6, and interactions theirs; dummy, symmetry, efficiency
+    (tests/test_methods.py); intervals cover enumerated values of a real network, the order it stops at is right as
+    often as stated, and the first samples of a longer run are those of a shorter one (tests/test_estimators.py).
     """
-
-    def __init__(self, n_segments: int, n_samples: int, seed: int) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # numba and matplotlib speak up when shap is imported
-            from xai_widgets.guard import same_randomness
-
-            with same_randomness():  # the explainer draws from numpy's global generator, which belongs to the user
-                import shap
-
-                np.random.seed(seed)  # noqa: NPY002
-                stub = shap.KernelExplainer(lambda rows: np.zeros(len(rows)), np.zeros((1, n_segments)))
-                stub.shap_values(np.ones((1, n_segments)), nsamples=n_samples, l1_reg=False, silent=True)
-        self._explainer = stub
-        used = stub.nsamplesAdded
-        self.masks = stub.maskMatrix[:used].astype(bool)
-        self.weights = stub.kernelWeights[:used].copy()
-        # Completely enumerated sizes come first, with weights that are exact; the rest are random draws.
-        sizes = np.minimum(self.masks.sum(1), n_segments - self.masks.sum(1))
-        complete = [size for size in np.unique(sizes) if (sizes == size).sum() >= _n_coalitions(n_segments, int(size))]
-        self.drawn = ~np.isin(sizes, complete)
-
-    def solve(self, rows: np.ndarray, scores: np.ndarray, empty: float, whole: float) -> np.ndarray:
-        """Shapley values (S,) from the coalitions in `rows`; the drawn ones stand for all that were planned."""
-        weights = self.weights[rows].copy()
-        drawn = self.drawn[rows]
-        if drawn.any():
-            weights[drawn] *= self.weights[self.drawn].sum() / weights[drawn].sum()
-        explainer = self._explainer
-        explainer.maskMatrix = self.masks[rows].astype(float)
-        explainer.kernelWeights = weights
-        explainer.ey = scores[rows][:, None]
-        explainer.fx, explainer.fnull = np.array([whole]), np.array([empty])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it calls a fit of too few coalitions singular; `_estimate` says so better
-            return explainer.solve(1.0, 0)[0]
+    n_segments, paired = problem.n_segments, interactions == "pairs"
+    total = _cost(problem, n_samples, confidence, top, interactions)
+    coalitions = Coalitions(problem.rng(), n_segments, everything=2 ** min(n_segments, 60) <= total)
+    at = looks(10, total)
+    first = max(least(n_segments), _for_pairs(n_segments) if paired else 0)
+    rule = Rule(confidence, top, max(1, sum(look >= first for look in at)))
+    game: _Game | None = None
+    before: Estimate | None = None
+    estimate, scores = Estimate(), list[float]()
+    for _, answers in problem.perturb(_masks(coalitions, at)):
+        scores.extend(problem.target.of(answers).tolist())
+        if game is None and len(scores) >= 2:
+            game = _Game(coalitions, scores[0], scores[1])
+        if game is not None and len(scores) in at:
+            game.hear(scores)
+            estimate = game.estimate(rule, final=len(scores) == total)
+            if len(scores) >= first and not coalitions.everything:
+                total = len(scores) if rule.stops(estimate, before) else total
+                before = estimate
+            if paired and len(scores) == total:
+                estimate = game.with_interactions(estimate)
+        yield replace(estimate, done=len(scores), total=total, n_forward=len(scores))
+        if len(scores) == total:
+            return
 
 
-def _n_coalitions(n_segments: int, size: int) -> int:
-    """Coalitions of this size and of its complement's."""
-    from math import comb
+def _masks(coalitions: Coalitions, at: list[int]) -> Iterator[np.ndarray]:
+    """None, all, then pairs, in chunks that end where a look is due: nothing is asked that is not looked at."""
+    yield np.stack([np.zeros(coalitions.n_segments, bool), np.ones(coalitions.n_segments, bool)])
+    given, due = 2, iter(at)
+    look = next((each for each in due if each > given), 0)
+    for pairs in coalitions if coalitions.n_segments > 1 else ():
+        start = 0
+        while start < len(pairs) and look:
+            chunk = pairs[start : start + look - given]
+            yield chunk
+            start, given = start + len(chunk), given + len(chunk)
+            if given == look:
+                look = next(due, 0)
+        if not look:
+            return
 
-    return comb(n_segments, size) * (1 if 2 * size == n_segments else 2)
+
+@dataclass
+class _Game:
+    """What has been answered, and what follows from it."""
+
+    coalitions: Coalitions
+    empty: float
+    whole: float
+    _halves: np.ndarray = field(default_factory=lambda: np.empty(0))
+    """Half of what a coalition's answer exceeds its complement's by."""
+    _means: np.ndarray = field(default_factory=lambda: np.empty(0))
+    """The mean of the two."""
+    _guess: Process | None = None
+    _late: np.ndarray = field(default_factory=lambda: np.empty(0))
+    """What the guess misses at the pairs after the first `_SEEN`."""
+
+    def hear(self, scores: list[float]) -> None:
+        """Take in all answers so far, the ends included."""
+        pairs = np.array(scores[2:]).reshape(-1, 2)
+        self._halves, self._means = (pairs[:, 0] - pairs[:, 1]) / 2, pairs.mean(1)
+
+    def estimate(self, rule: Rule, *, final: bool) -> Estimate:
+        """Values, their errors where there are pairs enough, and how settled their order is."""
+        n_segments, asked = self.coalitions.n_segments, 2 * len(self._halves) + 2
+        change, few = self.whole - self.empty, _few(n_segments)
+        exact = n_segments == 1 or (self.coalitions.everything and final)
+        if exact:
+            values = change / n_segments + self._pulled(self._halves, left=False)[0]
+            covariance, errors, freedom = np.zeros((n_segments, n_segments)), np.zeros(n_segments), np.inf
+        else:
+            values, covariance, fourth = self._adjusted()
+            errors, freedoms = student(covariance, fourth)
+            freedom = float(np.median(freedoms))
+        values = values + (change - values.sum()) / n_segments  # what rounding left over
+        gap = abs(float(values.sum()) - change)
+        checks = {"completeness_gap": (gap, "exact" if exact else "holds by construction")}
+        if not exact and asked < few:
+            told = f"{asked} samples are too few for {n_segments} regions; take {few} or more."
+            return Estimate(regions=values, checks={**checks, "ranking": (0.0, "open")}, warnings=(told,) * final)
+        sure = rule.probability(values, covariance, freedom)
+        return Estimate(regions=values, std_error=errors, checks={**checks, "ranking": rule.verdict(sure)})
+
+    def _adjusted(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Values (S,), the covariance of their errors (S, S), and sums of fourth powers (S,) for `student`."""
+        m = len(self._halves)
+        if self._guess is None or len(self._guess.missed) < min(m, _SEEN):
+            signs = self.coalitions.signs(0, min(m, _SEEN))
+            halves = self._halves[: len(signs)]
+            # More pairs than `TUNED_ON` would be tuned to the same again.
+            rho = tune(signs, halves) if self._guess is None or len(self._guess.missed) < TUNED_ON else self._guess.rho
+            self._guess = process(signs, halves, (self.whole - self.empty) / 2, rho)
+        while _SEEN + len(self._late) < m:
+            start = _SEEN + len(self._late)
+            signs = self.coalitions.signs(start, min(start + _BLOCK, m))
+            fresh = self._halves[start : start + len(signs)] - self._guess.guess(signs)
+            self._late = np.append(self._late, fresh)
+        added, covariance, fourth, unasked = self._pulled(np.append(self._guess.missed, self._late), left=True)
+        return self._guess.values - unasked * self._guess.blind / m + added, covariance, fourth
+
+    def _pulled(self, missed: np.ndarray, *, left: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+        """The Shapley values of what is `missed` at the pairs (S,), and sums of squares (S, S) and fourth powers (S,).
+
+        The matrix of the regression over all coalitions is a multiple of the identity plus a constant that the
+        constraint takes out (Witter, Liu and Musco 2025), so nothing is inverted: ``S Σ w (u - mean of u) d``. The part
+        of it that is `left` is what the pairs that were not asked are expected to miss: the others are known. The last
+        number is the mean of that part.
+        """
+        n_segments, m, part = self.coalitions.n_segments, len(missed), 0.0
+        total, squares, fourth = np.zeros(n_segments), np.zeros((n_segments, n_segments)), np.zeros(n_segments)
+        for start in range(0, m, _BLOCK):
+            signs = self.coalitions.signs(start, min(start + _BLOCK, m))
+            weights, asked = self.coalitions.weights(signs, m)
+            pulls = (signs - signs.mean(1, keepdims=True)) * (weights * missed[start : start + len(signs)])[:, None]
+            unasked = (1 - asked if left else np.ones(len(asked)))[:, None]
+            part += float(unasked.sum()) / m
+            total += n_segments * (pulls * unasked).sum(0)
+            pulls *= n_segments * np.sqrt(unasked)
+            squares += pulls.T @ pulls
+            fourth += (pulls**4).sum(0)
+        return total, squares, fourth, part
+
+    def with_interactions(self, estimate: Estimate) -> Estimate:
+        """The Faith-Shap indices of pairs beside the values, or a warning that says how many samples they take.
+
+        The mean of a coalition's answer and its complement's is ``c + Σ b_ij u_i u_j`` in a model of pairs, with a
+        quarter of the index for ``b_ij``; as all and none are met exactly, ``c`` is known.
+        """
+        n_segments, m = self.coalitions.n_segments, len(self._means)
+        needed, found = _for_pairs(n_segments), np.zeros((n_segments, n_segments))
+        one, other = np.triu_indices(n_segments, 1)
+        if 2 * m + 2 < needed and not self.coalitions.everything:
+            told = (
+                f"{2 * m + 2} samples are too few for the {len(one):,} pairs of {n_segments} regions, so there are no "
+                f"interactions; take {needed:,} or more."
+            )
+            return replace(estimate, warnings=(*estimate.warnings, told))
+        gram, right = np.zeros((len(one), len(one))), np.zeros(len(one))
+        for start in range(0, m, _BLOCK // 8):
+            signs = self.coalitions.signs(start, min(start + _BLOCK // 8, m))
+            weights, _ = self.coalitions.weights(signs, m)
+            products = signs[:, one] * signs[:, other] - 1
+            gram += (products * weights[:, None]).T @ products
+            right += products.T @ (weights * (self._means[start : start + len(signs)] - (self.whole + self.empty) / 2))
+        found[one, other] = 4 * np.linalg.lstsq(gram, right, rcond=1e-12)[0]
+        return replace(estimate, interactions=found + found.T)
 
 
-def kernel_shap(problem: Problem, *, n_samples: int | None = None) -> Steps:
-    """Kernel SHAP over regions (Lundberg and Lee 2017, theorem 2), without its default feature selection.
+def _few(n_segments: int) -> int:
+    """Samples under which nothing is said about errors."""
+    return 3 * n_segments + 2
 
-    The default number of coalitions is shap's, ``2 S + 2048``; with ``2 ** S - 2`` or more every coalition is asked
-    and the values are exact. shap's ``l1_reg`` default would set all but ten regions to zero, so it is off. Standard
-    errors come from a jackknife over ten blocks of the drawn coalitions; they are zero where all were asked.
 
-    Proof: equals exact enumeration for 8 regions to 1e-6; dummy, symmetry, efficiency; the errors match the spread
-    over seeds (tests/test_methods.py).
-    """
+def _for_pairs(n_segments: int) -> int:
+    """Samples for interactions: one and a half pairs of coalitions for every pair of regions."""
+    return 2 + 2 * math.ceil(3 * n_segments * (n_segments - 1) / 4)
+
+
+def _cost(
+    problem: Problem,
+    n_samples: int | None = None,
+    confidence: float | None = 0.95,
+    top: int = 5,
+    interactions: str = "none",
+) -> int:
     n_segments = problem.n_segments
-    total = _cost(problem, n_samples)
-    ends = problem.scores(np.array([[False] * n_segments, [True] * n_segments]))
-    empty, whole = float(ends[0]), float(ends[1])
-    if n_segments == 1:
-        yield Estimate(regions=np.array([whole - empty]), std_error=np.zeros(1), n_forward=2)
-        return
-    plan = _Plan(n_segments, total - 2, problem.seed)
-    total = len(plan.masks) + 2
-    yield Estimate(done=2, total=total, n_forward=2)
-    scores = np.zeros(len(plan.masks))
-    done, pace, estimate = 0, Pace(), None
-    for batch, answers in problem.perturb([plan.masks]):
-        scores[done : done + len(batch)] = problem.target.of(answers)
-        done += len(batch)
-        # Fewer coalitions than regions cannot be solved.
-        if done == len(plan.masks) or (done >= 2 * n_segments and pace.due()):
-            estimate = _estimate(plan, scores, done, total, empty, whole)
-        yield replace(estimate or Estimate(total=total), done=done + 2, n_forward=done + 2)
-
-
-def _estimate(plan: Any, scores: np.ndarray, done: int, total: int, empty: float, whole: float) -> Estimate:
-    rows = np.arange(done)
-    values = plan.solve(rows, scores, empty, whole)
-    n_segments, asked = plan.masks.shape[1], len(plan.masks)
-    errors, notes = None, ()
-    if plan.drawn.any() and asked < 3 * n_segments:
-        notes = (f"{asked + 2} samples are too few for {n_segments} regions; take {3 * n_segments + 2} or more.",)
-    elif done == asked:
-        errors = _jackknife(plan, scores, empty, whole)
-    gap = abs(float(values.sum()) - (whole - empty))
-    return Estimate(
-        regions=values,
-        std_error=errors,
-        done=done + 2,
-        total=total,
-        checks={"completeness_gap": (gap, "holds by construction" if plan.drawn.any() else "exact")},
-        warnings=notes,
-    )
-
-
-def _jackknife(plan: Any, scores: np.ndarray, empty: float, whole: float) -> np.ndarray:
-    drawn = np.flatnonzero(plan.drawn)
-    n_segments = plan.masks.shape[1]
-    if len(drawn) == 0:
-        return np.zeros(n_segments)
-    # A drawn coalition and its complement come side by side and stay in one block: their errors cancel, and a jackknife
-    # that tears them apart is twice too large. Coalitions of half the regions come alone.
-    first = np.append(True, (plan.masks[drawn[1:]] == plan.masks[drawn[:-1]]).any(1))
-    pair = np.cumsum(first) - 1
-    left_out = np.stack(
-        [
-            plan.solve(np.setdiff1d(np.arange(len(scores)), drawn[pair % _GROUPS == block]), scores, empty, whole)
-            for block in range(_GROUPS)
-        ]
-    )
-    return np.sqrt((_GROUPS - 1) / _GROUPS * ((left_out - left_out.mean(0)) ** 2).sum(0))
-
-
-def _cost(problem: Problem, n_samples: int | None = None) -> int:
-    wanted = n_samples or 2 * problem.n_segments + 2048
-    return min(wanted, 2**problem.n_segments) if problem.n_segments < 30 else wanted
+    wanted = n_samples or max(2 * n_segments + 2048, _for_pairs(n_segments) if interactions == "pairs" else 0)
+    return min(wanted - wanted % 2, 2 ** min(n_segments, 60))
 
 
 INFO = MethodInfo(
@@ -150,13 +236,22 @@ INFO = MethodInfo(
             "n_samples",
             int,
             None,
-            "Altered pictures to ask about. Default: 2·regions + 2048, shap's own.",
+            "Altered pictures to ask about at most. Default: 2·regions + 2048, shap's own.",
             4,
             1_000_000,
         ),
+        *_settling.PARAMS,
+        Param(
+            "interactions",
+            str,
+            "none",
+            "Whether to measure how much each pair of regions adds together, beyond what both add alone.",
+            choices=("none", "pairs"),
+        ),
     ),
     additive=True,
-    linear=True,
+    # The values of "a rather than b" are those of a minus those of b; estimates are not, for each is tuned by itself.
+    linear=False,
     cost=_cost,
     source="Lundberg and Lee, A Unified Approach to Interpreting Model Predictions, NeurIPS 2017",
     quick={"n_samples": 80},

@@ -28,6 +28,7 @@ class Requests:
         self._act = {
             protocol.PING: lambda: None,
             protocol.STOP: widget.cancel,
+            protocol.MORE: widget.more,
             protocol.RETRY: widget.retry,
         }
 
@@ -36,8 +37,12 @@ class Requests:
         if kind == protocol.RECORD:
             self._record(widget, number, content.get("payload") or {})
         elif kind in self._act:
-            self._act[kind]()
-            _reply(widget, kind, protocol.DONE, number, {})
+            try:
+                self._act[kind]()
+            except XaiError as error:
+                _reply(widget, kind, protocol.FAILED, number, {"message": message_of(error)})
+            else:
+                _reply(widget, kind, protocol.DONE, number, {})
         else:
             _reply(widget, kind, protocol.FAILED, number, {"message": f"There is no request {kind!r}."})
 

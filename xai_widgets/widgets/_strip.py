@@ -52,7 +52,7 @@ class Strip:
         """Have the worker make a picture ready and put it on show."""
         widget, before = self._widget, self._on_show
         if index == before:
-            self._settle()  # there and back again: what was asked for in between is no longer wanted
+            widget.back()  # there and back again: what was asked for in between is no longer wanted
             return
         widget.status = "running"
 
@@ -74,13 +74,6 @@ class Strip:
             widget.picked = index
 
         widget.submit("open", steps(make_ready), again, "This picture could not be opened.", urgent=True)
-
-    def _settle(self) -> None:
-        """Say again what is true of the picture that stays on show."""
-        widget = self._widget
-        if widget.explanation is None or RUNNER.busy((id(widget), "explain")):
-            return
-        widget.status = "stopped" if widget.heat.get("partial") else "idle"
 
     def close(self) -> None:
         """Stop looking."""

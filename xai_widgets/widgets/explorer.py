@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,10 +15,10 @@ import traitlets as t
 from xai_widgets import protocol, wire
 from xai_widgets.errors import ArgumentError, XaiError
 from xai_widgets.explanation import Explanation
-from xai_widgets.facts import facts
 from xai_widgets.feedback.records import Feedback
 from xai_widgets.jobs import RUNNER, steps
 from xai_widgets.widgets import cells, toggles
+from xai_widgets.widgets._finding import Finding, Question
 from xai_widgets.widgets._requests import Requests, message_of
 from xai_widgets.widgets._settings import Settings
 from xai_widgets.widgets._strip import Strip
@@ -29,11 +28,7 @@ if TYPE_CHECKING:
     from xai_widgets.feedback.capture import Judge
     from xai_widgets.pictures import Pictures
     from xai_widgets.registry import MethodInfo
-    from xai_widgets.session import Session, Step
-    from xai_widgets.targets import Target
-
-REPAINT = 0.2
-"""Seconds between two pictures of a map that is still being found: five a second are plenty to see it settle."""
+    from xai_widgets.session import Session
 
 
 def _asset(name: str) -> str:
@@ -88,7 +83,7 @@ class Explorer(anywidget.AnyWidget):
     class_names = t.List().tag(sync=True)
     methods = t.List().tag(sync=True)
     history = t.Dict(toggles.start()).tag(sync=True)
-    progress = t.Dict({"done": 0, "total": 0, "left": -1.0}).tag(sync=True)
+    progress = t.Dict({"done": 0, "total": 0, "left": -1.0, "settled": False, "more": 0}).tag(sync=True)
     facts = t.List().tag(sync=True)
     layers = t.List().tag(sync=True)
     pictures = t.List().tag(sync=True)
@@ -109,12 +104,11 @@ class Explorer(anywidget.AnyWidget):
         self._session: Session | None = session
         self._target = target
         self._quiet = False
+        self._finding = Finding(self, target)
         self._settings = Settings(method.name, params)
         self._judge = judge
         self._callbacks: list[Callable[[Feedback], Any]] = []
-        self._maps = 0
         self._failed: dict[str, Callable[[], None]] = {}
-        self._on_show: tuple[Target, Explanation | None] = target, None
         self._keys = {(id(self), kind) for kind in ("explain", "predict", "identity", "open")}
         self.n_segments = session.n_segments
         self.before = session.probabilities
@@ -123,8 +117,8 @@ class Explorer(anywidget.AnyWidget):
             target=target.key,
             method=method.name,
             active=np.ones(session.n_segments, bool),
-            picture=wire.picture(session.view.image, session.off_image),
-            regions=wire.regions(session.segments),
+            picture=wire.picture(session.view.image, session.regions.off_image),
+            regions=wire.regions(session.regions.labels),
             class_names=list(session.class_names or [f"class {i}" for i in range(len(session.probabilities))]),
             methods=session.menu(self._settings.given, asking=False),
             pictures=self._strip.blank(),
@@ -135,7 +129,7 @@ class Explorer(anywidget.AnyWidget):
         self.set_trait("prediction", session.probabilities)
         cells.replace(self)
         self.on_msg(Requests(self))
-        self._request_map()
+        self._finding.begin()
         self._request_feedback()
         self._strip.fill()
 
@@ -195,7 +189,7 @@ class Explorer(anywidget.AnyWidget):
         """Note now what is judged, the map on show; the function returned stores it, also after `close`."""
         if self._judge is None:
             raise ArgumentError("This widget is closed. Run its cell again to judge.")
-        store, (target, explanation) = self._judge, self._on_show
+        store, (target, explanation) = self._judge, self._finding.on_show
 
         def keep() -> Feedback:
             record = store.record(target, explanation, verdict, **given)
@@ -230,8 +224,22 @@ class Explorer(anywidget.AnyWidget):
         return self
 
     def cancel(self) -> None:
-        """Stop explaining; the map found so far stays."""
-        RUNNER.cancel((id(self), "explain"))
+        """Stop explaining; the map found so far stays, and `more` goes on from there."""
+        self._finding.cancel()
+
+    def more(self) -> None:
+        """Go on with the map on show: to the end where it was stopped, else with twice as many altered pictures.
+
+        This is for once: the settings stay as they are, and ``w.explanation.params`` says what was run.
+
+        Raises
+        ------
+        ArgumentError
+            While a map is being found, and where more answers would not change it.
+        """
+        if self._session is None:
+            raise ArgumentError("This widget is closed. Run its cell again to go on.")
+        self._finding.more()
 
     def close(self) -> None:
         """Stop, let go of the model and the picture, and remove every view."""
@@ -245,7 +253,7 @@ class Explorer(anywidget.AnyWidget):
         # IPython's Out keeps the object; what is heavy must not stay with it.
         self._session = self._judge = self._strip = None
         self._failed.clear()
-        self._on_show = self._target, None
+        self._finding.clear(self._target)
         self._callbacks.clear()
         self.unobserve_all()
         with self.hold_trait_notifications():
@@ -266,7 +274,7 @@ class Explorer(anywidget.AnyWidget):
         if found != self._target:
             before, self._target = self._target, found
             if before.key == found.key:
-                self._request_map()  # one function after another: to traitlets nothing has changed
+                self._finding.begin()  # one function after another: to traitlets nothing has changed
         return self._target.key
 
     @t.validate("method")
@@ -322,7 +330,7 @@ class Explorer(anywidget.AnyWidget):
             return
         if change["name"] == "method":
             self._show_settings()
-        self._request_map()
+        self._finding.begin()
         if change["name"] == "target":
             self._request_feedback()
 
@@ -343,7 +351,7 @@ class Explorer(anywidget.AnyWidget):
         if any(param.name == "target_layer" for param in self._info.params):
             self._settings.take(self._info, {"target_layer": change["new"] or None})
             self._show_settings()
-            self._request_map()
+            self._finding.begin()
 
     @t.observe("params")
     def _set_anew(self, change: Any) -> None:
@@ -351,7 +359,7 @@ class Explorer(anywidget.AnyWidget):
             return
         self._settings.take(self._info, change["new"])
         self._show_settings()
-        self._request_map()
+        self._finding.begin()
 
     def _show_settings(self) -> None:
         """Show what is kept for the method; what came together with it may have been shown over."""
@@ -395,86 +403,36 @@ class Explorer(anywidget.AnyWidget):
 
     # ---- work, filed here and done by the worker -------------------------------------------------------------------
 
-    def _request_map(self) -> None:
-        session, target, info = self._session, self._target, self._info
-        params = self._settings.all(info)
-        try:
-            total = session.cost(info, params)
-        except XaiError:  # whatever is wrong is said by the job
-            total = 0
-        with self.hold_sync():
-            self.status = "running"
-            self.progress = {"done": 0, "total": total, "left": -1.0}
-
-        def work() -> Generator[None, None, None]:
-            step, painted = None, time.perf_counter()
-            self.layers = session.layers(info, self.layer)
-            try:
-                for step in session.explain(info, target, params):
-                    if time.perf_counter() - painted > REPAINT:
-                        painted = time.perf_counter()
-                        self._paint(step, info, partial=True)
-                    yield
-            except GeneratorExit:
-                # Stopped: the map so far stays and says that it is partial. Overtaken: it must not come back.
-                if step is not None and not RUNNER.waiting((id(self), "explain")):
-                    self._paint(step, info, partial=True, stopped=True)
-                raise
-            if step is None or not step.estimate.has_map:
-                raise ArgumentError(f"The method {info.name!r} yielded no map; it must yield at least one Estimate.")
-            self._paint(step, info, partial=False)
-            self.succeed("explain")
-
-        self.submit("explain", work, self._request_map, f"{info.label} could not run.", cancelled=self._stopped)
+    def question(self) -> Question:
+        """What is asked for now."""
+        info = self._info
+        return Question(self._session, info, self._target, self._settings.all(info))
 
     def put_on_show(self, session: Session, wanted: Any) -> None:
         """Take another picture; everything that spoke of the last one goes at once."""
         target = session.target(wanted)
         with self._quietly(), self.hold_sync():
             self._session, self._target, self._judge = session, target, self._judge.beside(session)
-            self._on_show = target, None
+            self._finding.clear(target)
             self.n_segments, self.before, self.answered_off = session.n_segments, session.probabilities, []
-            self.picture = wire.picture(session.view.image, session.off_image)
-            self.regions = wire.regions(session.segments)
+            self.picture = wire.picture(session.view.image, session.regions.off_image)
+            self.regions = wire.regions(session.regions.labels)
             self.heat, self.facts, self.gallery, self.history = {}, [], [], toggles.start()
             self.active = np.ones(session.n_segments, bool)
             self.target = target.key
             self.set_trait("prediction", session.probabilities)
             self.set_trait("explanation", None)
             self.set_trait("feedback", ())
-        self._request_map()
+        self._finding.begin()
         self._request_feedback()
 
-    def _paint(self, step: Step, info: MethodInfo, *, partial: bool, stopped: bool = False) -> None:
-        if self._session is None:
-            return
-        estimate = step.estimate
-        left = step.seconds / max(estimate.done, 1) * (estimate.total - estimate.done) if partial else 0.0
-        progress = {"done": estimate.done, "total": estimate.total, "left": round(left, 1)}
-        if not estimate.has_map:
-            self.progress = progress
-            return
-        explanation = step.explanation(stopped=stopped)
-        self._maps += 1
-        self._on_show = step.target, explanation
-        with self.hold_sync():
-            self.set_trait("explanation", explanation)
-            self.heat = wire.heat(explanation, self._maps, info.label, partial=partial)
-            self.facts = facts(explanation)
-            self.gallery = wire.gallery(explanation)
-            self.progress = progress
-            if not partial:
-                self.status = "idle"
-                self._reprice()
+    def back(self) -> None:
+        """Stay with the picture on show."""
+        self._finding.back()
 
-    def _reprice(self) -> None:
+    def reprice(self) -> None:
         """The methods again, with what was learned meanwhile: what a call costs, which cannot run."""
         self.methods = self._session.menu(self._settings.given, asking=False)
-
-    def _stopped(self) -> None:
-        # A newer request has set the status to running already; only a stop without one leaves it stopped.
-        if self._session is not None and not RUNNER.waiting((id(self), "explain")):
-            self.status = "stopped"
 
     def _request_prediction(self) -> None:
         session, active, off = self._session, self.active, self._off()
@@ -515,16 +473,17 @@ class Explorer(anywidget.AnyWidget):
         title: str,
         *,
         cancelled: Callable[[], None] = lambda: None,
+        failed: Callable[[], None] = lambda: None,
         urgent: bool = False,
     ) -> None:
+        """Have the worker do something; what fails is shown and can be tried again."""
+
         def fail(error: BaseException) -> None:
             if self._session is None:
                 return
             self._failed[kind] = retry
             self._show(error, title)
-            if kind == "explain":
-                self.status = "failed"
-                self._reprice()
+            failed()
 
         RUNNER.submit((id(self), kind), work, fail=fail, cancelled=cancelled, urgent=urgent, queue=urgent)
 
@@ -540,7 +499,7 @@ class Explorer(anywidget.AnyWidget):
     def retry(self) -> None:
         """Do again whatever has failed; without a failure, explain anew."""
         self.error = None
-        for request in tuple(self._failed.values()) or (self._request_map,):
+        for request in tuple(self._failed.values()) or (self._finding.begin,):
             request()
 
     # ---- without a front end ---------------------------------------------------------------------------------------

@@ -1,0 +1,339 @@
+"""How a model is asked: measured when it pays, translated when that is as true, and known again the next time."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from models import Answer, cnn, photo
+from torch import nn
+
+import xai_widgets as xw
+from xai_widgets import engine as engines
+from xai_widgets import known, translation
+from xai_widgets.engine import Engine, Plan, engine_of
+from xai_widgets.session import Session
+
+PICTURE = photo(64, 64)
+
+
+def ready(model, **options):
+    return Session(model, PICTURE, **options).classifier
+
+
+def planned(classifier, n, **options):
+    return list(engine_of(classifier).plan(classifier, n, **options))[-1]
+
+
+# ---- measuring -------------------------------------------------------------------------------------------------------
+
+
+def test_few_pictures_are_asked_without_measuring():
+    model = cnn()
+    classifier = ready(model)
+    asked = []
+    model.register_forward_pre_hook(lambda _, args: asked.append(len(args[0])))
+    plan = planned(classifier, engines.MANY - 1)
+    assert asked == []
+    assert (plan.runtime, plan.batch_size, plan.ms) == ("torch", 4, 0)
+    assert planned(classifier, 1, batch_size=7).batch_size == 7
+
+
+def priced(monkeypatch, price):
+    """Let a picture cost what `price(plan)` says, in milliseconds."""
+    monkeypatch.setattr(
+        Engine, "_timed", lambda self, classifier, plan: engines.replace(plan, ms=price(plan.batch_size, plan))
+    )
+
+
+@pytest.mark.parametrize(
+    ("price", "batch_size", "channels_last"),
+    [
+        (lambda n, plan: 10 + abs(n - 16), 16, True),  # best at 16
+        (lambda n, plan: 10 + n, 4, True),  # best small
+        (lambda n, plan: 1 / n, 64, True),  # ever better: up to the largest
+        (lambda n, plan: 10 - 0.01 * n, 4, True),  # hardly better: noise buys no memory
+        (lambda n, plan: 10 + n + 5 * plan.channels_last, 4, False),
+    ],
+)
+def test_the_batch_size_and_layout_are_the_fastest_measured(monkeypatch, price, batch_size, channels_last):
+    priced(monkeypatch, price)
+    plan = planned(ready(cnn()), 1000, runtime="torch")
+    assert (plan.batch_size, plan.channels_last) == (batch_size, channels_last)
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_not_chosen(monkeypatch):
+    def price(n, plan):
+        if n > 8:
+            raise torch.OutOfMemoryError("too much")
+        return 1 / n
+
+    priced(monkeypatch, price)
+    assert planned(ready(cnn()), 1000, runtime="torch").batch_size == 8
+
+
+def test_what_was_measured_is_kept_until_the_model_changes(monkeypatch):
+    measured = []
+    priced(monkeypatch, lambda n, plan: measured.append(n) or 10 + n)
+    model = cnn()
+    for _ in range(2):  # another call, another classifier
+        assert planned(ready(model), 1000, runtime="torch").batch_size == 4
+    once = len(measured)
+    assert once == len(set(measured)) + 1  # two layouts of the first size
+    with torch.no_grad():
+        model[0].weight.mul_(2)
+    planned(ready(model), 1000, runtime="torch")
+    assert len(measured) == 2 * once
+
+
+def test_the_same_question_gets_the_same_bytes_whatever_was_asked_before():
+    model = cnn()
+    given = {"method": "lime", "n_samples": 60, "n_segments": 9, "size": 64}
+    first = xw.attribute(model, PICTURE, **given)
+    xw.attribute(model, PICTURE, **{**given, "n_samples": 400}, runtime="openvino")
+    again = xw.attribute(model, PICTURE, **given)
+    assert first.values.tobytes() == again.values.tobytes()
+    assert first.params["input"]["engine"]["runtime"] == again.params["input"]["engine"]["runtime"] == "torch"
+
+
+# ---- translating -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrap", [lambda y: y, lambda y: y.sigmoid(), lambda y: {"logits": y}], ids=["", "σ", "dict"])
+def test_a_translation_answers_as_the_model_in_any_batch_size_to_the_bit(wrap):
+    classifier = ready(Answer(cnn(), wrap).eval())
+    translated = translation.trace(classifier).compile()
+    batch = torch.rand(9, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert (translated(batch) - classifier.scores(batch)).abs().max() < 1e-5
+    alone = torch.cat([translated(one[None]) for one in batch])
+    assert torch.equal(translated(batch), alone)
+    assert translated.gap(classifier) < 1e-5
+
+
+def test_maps_are_the_same_in_either_runtime_and_say_which_it_was():
+    model = cnn()
+    maps = {
+        runtime: xw.attribute(model, PICTURE, method="lime", n_samples=300, n_segments=9, runtime=runtime)
+        for runtime in ("torch", "openvino")
+    }
+    assert np.abs(maps["torch"].values - maps["openvino"].values).max() < 1e-5
+    for runtime, explanation in maps.items():
+        engine = explanation.params["input"]["engine"]
+        assert engine["runtime"] == runtime
+        assert engine["batch_size"] >= 1
+        assert engine["precision"] == "float32"
+
+
+def test_a_translation_pays_only_where_torch_would_take_seconds(monkeypatch):
+    priced(monkeypatch, lambda n, plan: 1.0 if plan.runtime == "openvino" else 10.0)
+    classifier = ready(cnn())
+    assert planned(classifier, 500).runtime == "torch"  # 5 s
+    assert planned(classifier, 700).runtime == "openvino"  # 7 s
+    assert planned(classifier, 500).runtime == "torch"
+    assert planned(classifier, 700, runtime="torch").runtime == "torch"
+
+
+def test_a_slower_translation_is_left_and_says_so(monkeypatch):
+    priced(monkeypatch, lambda n, plan: 20.0 if plan.runtime == "openvino" else 10.0)
+    plan = planned(ready(cnn()), 1000)
+    assert plan.runtime == "torch"
+    assert "20 ms" in plan.note
+
+
+class Sized(nn.Module):
+    """Its answer depends on the number of pictures as a constant of the trace: right for one picture only."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = cnn()
+
+    def forward(self, x):
+        return self.inner(x).reshape(int(x.shape[0]), 4)
+
+
+class Branching(nn.Module):
+    """Which way it goes depends on the picture, which a trace does not see."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = cnn()
+
+    def forward(self, x):
+        return self.inner(x) if bool(x.mean() > 0.05) else -self.inner(x)
+
+
+@pytest.mark.parametrize(("model", "said"), [(Sized(), "cannot take it"), (Branching(), "differ by")])
+def test_a_translation_that_is_not_true_is_not_used(monkeypatch, model, said):
+    priced(monkeypatch, lambda n, plan: 1.0 if plan.runtime == "openvino" else 10.0)
+    classifier = ready(model.eval())
+    plan = planned(classifier, 1000)
+    assert plan.runtime == "torch"
+    assert said in plan.note
+    with pytest.raises(xw.ArgumentError, match='pass runtime="torch"'):
+        planned(classifier, 1000, runtime="openvino")
+
+
+class Counting(nn.Module):
+    """Does more than answer."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.calls = cnn(), 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.inner(x)
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (lambda batch: torch.zeros(len(batch), 3), "plain callable"),
+        (cnn().double(), "float64"),
+        (Counting().eval(), "more than answer"),
+        (torch.jit.script(cnn()), "scripted by torch.jit"),
+    ],
+)
+def test_what_cannot_be_translated_says_why(model, reason):
+    with pytest.raises(xw.ArgumentError, match=reason) as caught:
+        xw.attribute(model, PICTURE, method="occlusion", window=32, stride=32, runtime="openvino", target=0)
+    assert 'runtime="torch"' in str(caught.value)
+    xw.attribute(model, PICTURE, method="occlusion", window=32, stride=32, target=0)
+
+
+def test_without_openvino_everything_goes_on(monkeypatch):
+    monkeypatch.setattr(translation, "find_spec", lambda name: None)
+    priced(monkeypatch, lambda n, plan: 10.0)
+    assert planned(ready(cnn()), 10_000).runtime == "torch"
+    with pytest.raises(xw.ArgumentError, match="pip install"):
+        planned(ready(cnn()), 10_000, runtime="openvino")
+
+
+def test_an_unknown_runtime_is_refused():
+    with pytest.raises(xw.ArgumentError, match="'auto', 'torch', 'openvino'"):
+        xw.attribute(cnn(), PICTURE, runtime="onnx")
+
+
+def test_stopping_and_toggling_are_possible_while_a_model_is_translated(monkeypatch):
+    priced(monkeypatch, lambda n, plan: 1.0 if plan.runtime == "openvino" else 10.0)
+    import threading
+
+    go = threading.Event()
+    inner = translation.Traced.compile
+    monkeypatch.setattr(translation.Traced, "compile", lambda traced: go.wait(20) and inner(traced))
+    session = Session(cnn(), PICTURE, n_segments=9)
+    steps = session.explain(session.method("lime"), session.target(0), {"n_samples": 1000})
+    assert next(steps).estimate.done == 0
+    assert len(session.predict(np.arange(session.n_segments) > 2)) == 4
+    steps.close()
+    go.set()
+
+
+# ---- rounding --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("price", "n", "precision"),
+    [(5.0, 1, "bfloat16"), (9.0, 1, "float32"), (5.0, 10**9, "float32")],
+    ids=["", "hardly faster", "more is asked than it can tell"],
+)
+def test_less_precision_is_used_only_where_it_is_faster_and_cannot_be_seen(monkeypatch, price, n, precision):
+    monkeypatch.setattr(engines, "_rounds", lambda device: True)
+    priced(monkeypatch, lambda size, plan: price if plan.precision == "bfloat16" else 10.0)
+    model = Answer(cnn(), lambda y: 8 * y).eval()
+    session = Session(model, PICTURE, n_segments=9, baseline="black", space="logit", runtime="torch")
+    problem = session._problem(session.target(0), "logit")
+    engine = engine_of(session.classifier)
+    plan = engine.rounded(problem, planned(session.classifier, 250, runtime="torch"), n)
+    assert plan.precision == precision
+    if price < 9:
+        exact, rounded = (
+            engine.answers(session.classifier, engines.replace(plan, precision=each), problem.inputs[None], "logit")
+            for each in ("float32", "bfloat16")
+        )
+        assert 0 < np.abs(exact - rounded).max() < 0.05 * np.abs(exact).max()
+    assert ("would err" in plan.note) == (n > 1000)
+
+
+# ---- known again -----------------------------------------------------------------------------------------------------
+
+
+def count(model):
+    asked = []
+    model.register_forward_pre_hook(lambda _, args: asked.append(len(args[0])))
+    return asked
+
+
+def test_the_second_call_asks_only_what_it_must():
+    model = cnn()
+    asked = count(model)
+    xw.attribute(model, PICTURE, method="gradcam")
+    first = len(asked)
+    xw.attribute(model, photo(64, 64, seed=5), method="gradcam")
+    assert len(asked) - first == 2 < first  # what it answers, and what the layer saw
+    del asked[:]
+    xw.attribute(model, photo(96, 64), method="gradcam")
+    assert len(asked) > 2  # another size is another question
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: model[0].weight.data.__setitem__(0, 0) or model[0].weight.add_(0.1),
+        lambda model: setattr(model, "1", nn.BatchNorm2d(8).eval()),
+        lambda model: setattr(model[8], "p", 0.3),
+        lambda model: model[3].register_forward_hook(lambda *_: None),
+        lambda model: model[1].running_mean.add_(1),
+    ],
+    ids=["weight", "module", "attribute", "hook", "buffer"],
+)
+def test_a_model_that_has_changed_is_got_to_know_again(change):
+    model = cnn()
+    before = known.stamp(model)
+    asked = count(model)
+    xw.attribute(model, PICTURE, method="gradcam")
+    del asked[:]
+    with torch.no_grad():
+        change(model)
+    assert known.stamp(model) != before
+    xw.attribute(model, PICTURE, method="gradcam")
+    assert len(asked) > 2
+
+
+def test_training_mode_and_asking_change_nothing_that_is_known():
+    model = cnn()
+    before = known.stamp(model)
+    model.train()
+    xw.attribute(model, PICTURE, method="gradcam")
+    assert known.stamp(model) == before
+
+
+def test_what_is_known_keeps_no_model_alive():
+    model = cnn()
+    xw.attribute(model, PICTURE, method="gradcam")
+    xw.attribute(model, PICTURE, method="lime", n_samples=300, n_segments=9, runtime="openvino")
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+def test_facts_about_modules_come_back_as_the_modules_of_this_model():
+    model = cnn()
+    known.keep(model, "fact", {"where": model[3], "what": (1, "a")}, modules=True)
+    found = known.recall(model, "fact")
+    assert found["where"] is model[3]
+    assert found["what"] == (1, "a")
+    known.keep(model, "foreign", {"where": cnn()}, modules=True)
+    assert known.recall(model, "foreign") is None
+    assert known.recall(cnn(), "fact") is None
+
+
+def test_a_plan_is_recorded_in_plain_values():
+    assert Plan("torch", "float32", 4, True, 1.23456).record() == {
+        "runtime": "torch", "precision": "float32", "batch_size": 4, "channels_last": True, "ms": 1.235, "note": "",
+    }  # fmt: skip
