@@ -13,7 +13,7 @@ SOURCES := $(shell find xai_widgets js tests notebooks scripts .ci *.* Makefile 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo lab test check pytest lint build screenshots clean chromium
+.PHONY: help demo lab test check pytest lint build bench screenshots clean chromium
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -55,6 +55,9 @@ lint: $(VENV) $(NODE) ## the style of both languages
 
 build: $(VENV) $(WIDGET) ## wheel and sdist into dist/
 	rm -rf dist && $(BIN)/python -m build --no-isolation
+
+bench: $(VENV) $(WIDGET) chromium ## us and the peers side by side, about 25 minutes; BENCH="--only lime --quick"
+	$(BIN)/python -m benchmarks $(BENCH)
 
 screenshots: $(VENV) $(WIDGET) chromium ## pictures of the widget into docs/
 	$(BIN)/python scripts/screenshots.py docs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pytest
@@ -184,3 +185,18 @@ def test_the_notebook_of_all_methods_runs_and_shows_every_one(tmp_path):
         for output in outputs
         if output.output_type == "display_data" and "Figure" in str(output.data)
     )
+
+
+def test_the_notebook_about_speed_runs_and_says_what_it_promises(tmp_path):
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(ROOT / "notebooks" / "fast.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    said = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", ()))
+    before, after = map(float, re.search(r"mean error of a weight ([\d.]+) -> ([\d.]+)", said).groups())
+    assert after < before
+    known, asked = map(int, re.search(r"samples: (\d+) known already, (\d+) asked", said).groups())
+    assert known > 0 < asked
+    assert re.search(r"coffee mug 0 asked, [1-9]\d* known", said)
+    assert len(re.findall(r"points together", said)) == 3
