@@ -334,9 +334,7 @@ def test_lime_equals_lime(n_segments):
         PIXELS, None, labels=range(4), top_labels=None, segmentation_fn=lambda _: question.labels
     )
     for target in range(4):
-        ours = xw.attribute(
-            cnn(), PIXELS, method="lime", target=target, n_samples=200, confidence=None, **options
-        )
+        ours = xw.attribute(cnn(), PIXELS, method="lime", target=target, n_samples=200, confidence=None, **options)
         weights = dict(theirs.local_exp[target])
         assert np.abs(ours.segment_values - [weights[i] for i in range(question.n_segments)]).max() < 1e-6
         assert np.abs(ours.segment_values).max() > 1e-4
@@ -370,9 +368,7 @@ def test_lime_recovers_an_additive_model_up_to_the_shrinkage_of_its_ridge():
 def test_limes_errors_match_how_far_it_is_from_what_it_converges_to(n_samples):
     game = Game(ripple(16), 4, 4)
     runs = [
-        xw.attribute(
-            game, game.picture, method="lime", n_samples=n_samples, confidence=None, seed=seed, **game.options
-        )
+        xw.attribute(game, game.picture, method="lime", n_samples=n_samples, confidence=None, seed=seed, **game.options)
         for seed in range(60)
     ]
     every = (np.arange(2**16)[:, None] >> np.arange(16) & 1).astype(float)

@@ -179,6 +179,8 @@ def test_answers_are_kept_as_long_as_there_is_room_the_first_first():
         kept.put(key, row)
     assert [kept.get(key) is not None for key in range(5)] == [True, True, True, False, False]
     assert np.array_equal(kept.get(1), rows[1])
+    kept.put("mask of pixels", rows[0], pixels=True)  # has room of its own
+    assert kept.get("mask of pixels") is not None
     exact = np.array([1 / 3])  # has no single precision
     other = Answers()
     other.put(0, exact)

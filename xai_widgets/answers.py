@@ -7,32 +7,33 @@ from hashlib import blake2b
 
 import numpy as np
 
-BUDGET = 16 * 2**20
-"""Bytes of answers that are kept: 4,000 answers of 1,000 classes. What comes first stays, for "more" starts there."""
+BUDGET = 8 * 2**20
+"""Bytes that are kept of answers about regions, and as many about pixels: 2,000 answers of 1,000 classes. What comes
+first stays, for "more" starts there."""
 
 
 class Answers:
-    """Answers of one model about one picture, by mask and space.
+    """Answers of one model about one picture, by mask, space and the way they were computed.
 
     They hold for the model as it was: when its `stamp` changes all are forgotten.
     """
 
     def __init__(self, budget: int = BUDGET) -> None:
         self._rows: dict[Hashable, np.ndarray] = {}
-        self._left = self._budget = budget
+        self._budget, self._left = budget, {}
         self._stamp: Hashable = None
 
     def of(self, stamp: Hashable) -> Answers:
-        """These answers, if the model is still the same; none, if it is not."""
-        if stamp != self._stamp:
-            self._rows, self._left, self._stamp = {}, self._budget, stamp
+        """These answers, if the model is still the same; none, if it is not, or if nobody can tell: None."""
+        if stamp is None or stamp != self._stamp:
+            self._rows, self._left, self._stamp = {}, {}, stamp
         return self
 
     @staticmethod
-    def keys(masks: np.ndarray, space: str) -> list[Hashable]:
-        """What each of the masks (n, S) or (n, h, w) is known by."""
+    def keys(masks: np.ndarray, *way: Hashable) -> list[Hashable]:
+        """What each of the masks (n, S) or (n, h, w) is known by when it is asked in this `way`."""
         rows = np.packbits(masks.reshape(len(masks), -1), axis=1) if masks.dtype == bool else masks
-        shape = masks.shape[1:], masks.dtype.char, space
+        shape = masks.shape[1:], masks.dtype.char, *way
         return [(blake2b(np.ascontiguousarray(row).data, digest_size=16).digest(), shape) for row in rows]
 
     def get(self, key: Hashable) -> np.ndarray | None:
@@ -40,11 +41,10 @@ class Answers:
         row = self._rows.get(key)
         return None if row is None else row.astype(np.float64)
 
-    def put(self, key: Hashable, row: np.ndarray) -> None:
+    def put(self, key: Hashable, row: np.ndarray, *, pixels: bool = False) -> None:
         """Keep an answer, as long as there is room; in single precision where that is what it was computed in."""
         single = row.astype(np.float32)
         row = single if np.array_equal(single, row) else row.copy()
-        cost = row.nbytes + 200  # what Python needs for the entry
-        if self._left >= cost and key not in self._rows:
-            self._rows[key] = row
-            self._left -= cost
+        left = self._left.get(pixels, self._budget) - row.nbytes - 200  # what Python needs for the entry
+        if left >= 0 and key not in self._rows:
+            self._rows[key], self._left[pixels] = row, left

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 _PROBED = (
-    "kind", "batch", "habits", "gradient_habits", "memory_format", "warnings", "seconds", "_no_gradient", "_colours",
+    "kind", "batch", "habits", "gradient_habits", "memory_format", "seconds", "_colours",
 )  # fmt: skip
 """What `probe` finds out, and would find out again."""
 
@@ -125,9 +125,11 @@ class Classifier:
         return True
 
     def stamp(self) -> Hashable:
-        """Changes whenever what is asked may answer otherwise; see `known.stamp`."""
-        asked = self.guarded if isinstance(self.guarded, tuple) else (self.guarded,)
-        return tuple(known.stamp(module) for module in asked if isinstance(module, nn.Module))
+        """Changes whenever what is asked may answer otherwise, see `known.stamp`; None where nobody can tell."""
+        if isinstance(self.model, nn.Module):
+            return known.stamp(self.model)
+        held = self.guarded if isinstance(self.guarded, tuple) else ()
+        return tuple(map(known.stamp, held)) or None
 
     def tensor(self, inputs: np.ndarray | Tensor) -> Tensor:
         """Model input on the model's device and in its precision."""
@@ -159,7 +161,8 @@ class Classifier:
         found = known.recall(self.model, key)
         if found is None:
             probabilities = probe(self, inputs)
-            known.keep(self.model, key, {name: getattr(self, name) for name in _PROBED}, modules=True)
+            if not self.warnings:  # they speak of this very picture
+                known.keep(self.model, key, {name: getattr(self, name) for name in _PROBED}, modules=True)
             return probabilities
         vars(self).update(found)
         self.example = inputs

@@ -1,8 +1,9 @@
-"""What it costs to ask a model about many pictures, and the cheapest way to do it, measured once a model and size.
+"""How a model is asked about many pictures at the least price.
 
-A few pictures are asked as they come. Where hundreds are expected, the best batch size and memory layout are measured,
-and where there is a runtime that is faster than torch, and enough pictures to pay for the translation, it is used: its
-answers are compared with the model's own first. What was used stands in the explanation.
+On a CPU the same question must get the same bytes again, so everything that can change the last bits is chosen by what
+can be counted: the multiplications of one answer say how many pictures are asked at once, and whether it pays to
+translate the model for a faster runtime. The clock has its say where bits cannot change, and on a GPU. What was used
+stands in the explanation.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from xai_widgets import known, translation
 from xai_widgets.errors import ArgumentError, XaiError, first_line
@@ -23,28 +27,35 @@ from xai_widgets.guard import guard
 from xai_widgets.outputs import finish
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from xai_widgets.classifiers import Classifier
     from xai_widgets.problem import Problem
 
 RUNTIMES = ("auto", "torch", "openvino")
+
 FEW = {"cpu": 4, "cuda": 64}
-"""Pictures at once where nothing was measured: a CPU's caches hold what a few need, a GPU wants many."""
+"""Pictures at once where nothing is known: a CPU's caches hold what a few need, a GPU wants many."""
 
 LARGEST = {"cpu": 64, "cuda": 512}
 """Beyond these no batch size is tried."""
 
 MANY = 200
-"""Expected pictures from which measuring pays: it costs about as much as forty."""
+"""Expected pictures from which it pays to look for a better way."""
 
-TRANSLATION = 6.0
-"""Seconds of torch's work that are expected where translating the model pays: that takes two to five seconds, and what
-it gives is two to four times as fast (`benchmarks/price.py`)."""
+BATCH = 4e9
+"""Floating-point operations of a batch on a CPU: in `benchmarks/price.py` four pictures of EfficientNet-Lite0 or one of
+ResNet-18 are about the best, and a small transformer wants as many as it can get."""
+
+TRANSLATION = 1.5e11
+"""Expected floating-point operations from which a translation pays: torch takes five seconds for them on two cores,
+translating takes two, and then a picture takes a third to a half of the time (`benchmarks/price.py`)."""
+
+_SLOWER = 1.5
+"""A translation that takes so much longer than torch is left; less is no reason, for the clock is not to choose."""
 
 _PROBES = 16
 """Pictures on which the error of a lower precision is measured."""
-
-_COMPILERS = ThreadPoolExecutor(1, "xai-widgets compiler")
-"""Compiling holds no lock, so that a reader can stop or toggle meanwhile; Python waits for it at its end."""
 
 _REFUSED = 'runtime="openvino" cannot be used: {} Leave it out, or pass runtime="torch".'
 
@@ -60,8 +71,8 @@ class Plan:
         What it computes in: the model's own, or "bfloat16" where that is as good.
     batch_size : int
     channels_last : bool
-    ms : float
-        Milliseconds a picture, when that was measured; 0 where not.
+    ms : float or None
+        Milliseconds a picture, where that was measured.
     note : str
         Why it is not another one, where somebody may wonder.
     """
@@ -70,12 +81,12 @@ class Plan:
     precision: str
     batch_size: int
     channels_last: bool
-    ms: float = 0.0
+    ms: float | None = None
     note: str = ""
 
     def record(self) -> dict[str, Any]:
         """As an explanation keeps it."""
-        return asdict(replace(self, ms=round(self.ms, 3)))
+        return asdict(replace(self, ms=None if self.ms is None else round(self.ms, 3)))
 
 
 class Engine:
@@ -84,47 +95,59 @@ class Engine:
     It refers to no classifier and no model, so that it can be kept beside the model for as long as that lives.
     """
 
-    def __init__(self) -> None:
-        self._measured: dict[str, Plan] = {}
+    def __init__(self, stamp: Hashable) -> None:
+        self.stamp = stamp
+        """Of the model that it knows."""
+        self._torch: Plan | None = None
+        self._rounded: Plan | None = None
+        self._operations: float | None = None
         self._compiling: Future[translation.Translation] | None = None
+        self._translated: Plan | str = ""
+        """The plan with OpenVINO, or why there is none; empty where nobody has tried."""
 
     def few(self, classifier: Classifier, batch_size: int | str = "auto", *, quick: bool = False) -> Plan:
-        """How to ask about a few pictures; `quick` takes a translation if there happens to be one."""
-        translated = self._measured.get("openvino")
-        use = quick and translated is not None and translated.ms
-        return _sized(translated if use else self._unmeasured(classifier), batch_size)
+        """How to ask about a few pictures; `quick` takes a translation if there happens to be a faster one."""
+        if quick and isinstance(self._translated, Plan) and self._torch and self._translated.ms < self._torch.ms:
+            return _sized(self._translated, batch_size)
+        precision = str(classifier.dtype).removeprefix("torch.")
+        size = FEW.get(classifier.device.type, 16)
+        return _sized(Plan("torch", precision, size, classifier.memory_format == torch.channels_last), batch_size)
 
     def plan(
         self, classifier: Classifier, n_expected: int, runtime: str = "auto", batch_size: int | str = "auto"
     ) -> Iterator[Plan | None]:
-        """Choose how to ask about `n_expected` pictures; yields None while a translation is on its way, then the plan.
-
-        The choice depends on the model, the size, the number and this machine, never on what was asked before: the
-        same question gets the same bytes again.
+        """Choose how to ask about `n_expected` pictures; yields None as long as it takes, then the plan.
 
         Raises
         ------
         ArgumentError
             If a runtime is wanted that cannot be had, with the reason.
         """
-        if n_expected < MANY and runtime != "openvino":
+        if (n_expected < MANY and runtime != "openvino") or classifier.batch is not None:
+            if runtime == "openvino":
+                raise ArgumentError(_REFUSED.format(translation.unfit(classifier)))
             yield self.few(classifier, batch_size)
             return
-        plan = self._unmeasured(classifier)
-        if classifier.batch is None:
-            plan = self._measure(classifier, plan)
-        reason = translation.unfit(classifier) if runtime != "torch" else ""
-        if runtime == "openvino" and reason:
-            raise ArgumentError(_REFUSED.format(reason))
-        pays = plan.ms * n_expected > 1000 * TRANSLATION
-        if runtime == "openvino" or (runtime == "auto" and pays and not reason):
-            yield from self._translating(classifier)
-            translated = self._translation(classifier)
-            if runtime == "openvino" and not translated.ms:
-                raise ArgumentError(_REFUSED.format(translated.note))
-            better = runtime == "openvino" or 0 < translated.ms < plan.ms
-            plan = translated if better else replace(plan, note=translated.note or f"OpenVINO: {translated.ms:.3g} ms.")
+        if self._torch is None:
+            self._torch = yield from self._measured(classifier)
+        plan = self._torch
+        if runtime != "torch":
+            pays = self._counted(classifier) * n_expected >= TRANSLATION
+            reason = translation.unfit(classifier)
+            if not reason and (pays or runtime == "openvino"):
+                yield from self._translating(classifier)
+                reason = "" if isinstance(self._translated, Plan) else self._translated
+                plan = self._better(plan, insist=runtime == "openvino")
+            if runtime == "openvino" and reason:
+                raise ArgumentError(_REFUSED.format(reason))
         yield _sized(plan, batch_size)
+
+    def _better(self, plan: Plan, *, insist: bool) -> Plan:
+        if not isinstance(self._translated, Plan):
+            return replace(plan, note=self._translated)
+        if insist or self._translated.ms < _SLOWER * plan.ms:
+            return self._translated
+        return replace(plan, note=f"OpenVINO takes {self._translated.ms:.3g} ms a picture.")
 
     def rounded(self, problem: Problem, plan: Plan, n_expected: int) -> Plan:
         """The plan in bfloat16, where that is faster here and its error too small to be seen in what `n_expected` tell.
@@ -133,23 +156,23 @@ class Engine:
         standard deviation divided by the root of `n_expected`: about the standard error of a region's weight.
         """
         classifier = problem.classifier
-        if (
-            plan.runtime != "torch"
-            or not plan.ms
-            or classifier.dtype != torch.float32
-            or not _rounds(classifier.device)
-        ):
+        if plan.runtime != "torch" or plan.ms is None or classifier.dtype != torch.float32:
             return plan
-        if "bfloat16" not in self._measured:
-            self._measured["bfloat16"] = self._timed(classifier, replace(plan, precision="bfloat16"))
-        rough = replace(self._measured["bfloat16"], batch_size=plan.batch_size)
-        if rough.ms > 0.8 * plan.ms:
+        if not _rounds(classifier.device):
             return plan
-        masks = np.random.default_rng(0).random((_PROBES, problem.n_segments)) < 0.5
-        scores, rounded = (
-            problem.target.of(self.answers(classifier, each, problem.compose(masks), problem.space))
-            for each in (plan, rough)
-        )
+        masks = np.random.default_rng(0).random((min(_PROBES, plan.batch_size), problem.n_segments)) < 0.5
+        try:
+            if self._rounded is None:
+                self._rounded = self._timed(classifier, replace(plan, precision="bfloat16"))
+            rough = replace(self._rounded, batch_size=plan.batch_size)
+            if rough.ms > 0.8 * plan.ms:
+                return plan
+            scores, rounded = (
+                problem.target.of(self.answers(classifier, each, problem.compose(masks), problem.space))
+                for each in (plan, rough)
+            )
+        except (XaiError, RuntimeError) as error:  # out of memory, too
+            return replace(plan, note=f"bfloat16 cannot be used: {first_line(error)}")
         error = float(np.sqrt(np.mean((rounded - scores) ** 2)))
         if error <= 0.1 * float(scores.std()) / n_expected**0.5:
             return rough
@@ -159,34 +182,59 @@ class Engine:
         """Class scores in a space, float64 (B, classes)."""
         start = time.perf_counter()
         found = finish(self._scores(classifier, plan, inputs), classifier.kind, space).detach().double().cpu().numpy()
-        classifier.seconds = min(classifier.seconds, (time.perf_counter() - start) / len(inputs))
+        if plan.runtime == "torch":  # what gradients cost is told from it, too
+            classifier.seconds = min(classifier.seconds, (time.perf_counter() - start) / len(inputs))
         return found
 
     def _scores(self, classifier: Classifier, plan: Plan, inputs: Tensor) -> Tensor:
         if plan.runtime == "openvino":
             return self._compiling.result()(inputs)
         layout = torch.channels_last if plan.channels_last else torch.contiguous_format
-        rounds = torch.autocast(classifier.device.type, torch.bfloat16, enabled=plan.precision == "bfloat16")
-        with guard(classifier.guarded, classifier.habits), torch.no_grad(), rounds:
+        cast = nullcontext()
+        if plan.precision == "bfloat16" and classifier.dtype != torch.bfloat16:
+            cast = torch.autocast(classifier.device.type, torch.bfloat16)
+        with guard(classifier.guarded, classifier.habits), torch.no_grad(), cast:
             return classifier.scores(inputs.contiguous(memory_format=layout))
 
     # ---- choosing --------------------------------------------------------------------------------------------------
 
-    def _unmeasured(self, classifier: Classifier) -> Plan:
-        precision = str(classifier.dtype).removeprefix("torch.")
-        size = FEW.get(classifier.device.type, 16)
-        return Plan("torch", precision, size, classifier.memory_format == torch.channels_last)
+    def _counted(self, classifier: Classifier) -> float:
+        """Floating-point operations of one answer; 0 where they cannot be counted."""
+        if self._operations is None:
+            try:
+                with _Counter() as counter:
+                    self._scores(classifier, self.few(classifier), classifier.example[None])
+                self._operations = counter.operations
+            except (XaiError, RuntimeError):  # a model may not bear to be watched
+                self._operations = 0.0
+        return self._operations
 
-    def _measure(self, classifier: Classifier, first: Plan) -> Plan:
-        """The faster layout, and the batch size that is not beaten by its double."""
-        if "torch" not in self._measured:
-            candidates = [first] if not first.channels_last else [first, replace(first, channels_last=False)]
-            best = min((self._timed(classifier, each) for each in candidates), key=lambda plan: plan.ms)
-            self._measured["torch"] = self._larger(classifier, best)
-        return self._measured["torch"]
+    def _measured(self, classifier: Classifier) -> Iterator[None]:
+        """The plan for torch: by count on a CPU, else by the clock."""
+        plan = self.few(classifier)
+        if classifier.device.type == "cpu":
+            operations = self._counted(classifier)
+            size = plan.batch_size
+            while operations and size < LARGEST["cpu"] and 2 * size * operations <= BATCH:
+                size *= 2
+            plan = replace(plan, batch_size=size)
+        while True:
+            yield None
+            try:
+                best = self._timed(classifier, plan)
+                break
+            except torch.OutOfMemoryError:
+                if plan.batch_size == 1:
+                    raise
+                plan = replace(plan, batch_size=plan.batch_size // 2)
+        if classifier.device.type != "cpu":
+            best = yield from self._larger(classifier, best)
+        return best
 
-    def _larger(self, classifier: Classifier, best: Plan) -> Plan:
+    def _larger(self, classifier: Classifier, best: Plan) -> Iterator[None]:
+        """The plan with a batch size that is not beaten by its double."""
         while best.batch_size * 2 <= LARGEST.get(classifier.device.type, 64):
+            yield None
             try:
                 larger = self._timed(classifier, replace(best, batch_size=best.batch_size * 2))
             except torch.OutOfMemoryError:
@@ -209,33 +257,45 @@ class Engine:
     # ---- translating -----------------------------------------------------------------------------------------------
 
     def _translating(self, classifier: Classifier) -> Iterator[None]:
-        if self._compiling is None:
-            try:
-                traced = translation.trace(classifier)
-            except (RuntimeError, XaiError) as error:
-                self._measured["openvino"] = replace(_UNTRUE, note=f"OpenVINO cannot take it: {first_line(error)}")
+        """See to it that there is a translation that says what the model says, or a reason why there is none."""
+        if isinstance(self._translated, Plan):
+            if self._compiling.result().gap(classifier, quick=True) <= translation.TOLERANCE:
                 return
-            self._compiling = _COMPILERS.submit(traced.compile)
-        while not self._compiling.done():
-            yield None
-            wait([self._compiling], timeout=0.05)
+            self._compiling, self._translated = None, ""  # the model has changed in a way that nobody could see
+        if self._translated:
+            return
+        try:
+            if self._compiling is None:
+                # A thread of its own, without the lock: a reader can stop or toggle meanwhile.
+                workers = ThreadPoolExecutor(1, "xai-widgets compiler")
+                self._compiling = workers.submit(translation.trace(classifier).compile)
+                workers.shutdown(wait=False)
+            while not self._compiling.done():
+                yield None
+                wait([self._compiling], timeout=0.05)
+            gap = self._compiling.result().gap(classifier)
+            if gap > translation.TOLERANCE:
+                self._translated = f"OpenVINO's answers differ by {gap:.1g}."
+                return
+            plan = self._timed(classifier, Plan("openvino", "float32", FEW["cpu"], channels_last=False))
+            self._translated = yield from self._larger(classifier, plan)
+        except (XaiError, RuntimeError) as error:
+            self._translated = f"OpenVINO cannot take it: {first_line(error)}"
 
-    def _translation(self, classifier: Classifier) -> Plan:
-        """The plan with OpenVINO; its `ms` is 0 where it cannot be used, with the reason."""
-        if "openvino" not in self._measured:
-            try:
-                gap = self._compiling.result().gap(classifier)
-            except (XaiError, RuntimeError) as error:
-                plan = replace(_UNTRUE, note=f"OpenVINO cannot take it: {first_line(error)}")
-            else:
-                plan = replace(_UNTRUE, note=f"OpenVINO's answers differ by {gap:.1g}.")
-                if gap <= translation.TOLERANCE:
-                    plan = self._larger(classifier, self._timed(classifier, replace(plan, note="")))
-            self._measured["openvino"] = plan
-        return self._measured["openvino"]
 
+class _Counter(TorchDispatchMode):
+    """Adds up the floating-point operations of what torch does in this thread."""
 
-_UNTRUE = Plan("openvino", "float32", FEW["cpu"], channels_last=False)
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func._overloadpacket)  # noqa: SLF001 - how torch's own counter asks
+        if formula is not None:
+            self.operations += float(formula(*args, **(kwargs or {}), out_val=out))
+        return out
 
 
 def _rounds(device: torch.device) -> bool:
@@ -250,12 +310,13 @@ def _sized(plan: Plan, batch_size: int | str) -> Plan:
     return plan if batch_size == "auto" else replace(plan, batch_size=int(batch_size))
 
 
-def engine_of(classifier: Classifier) -> Engine:
+def engine_of(classifier: Classifier, stamp: Hashable = None) -> Engine:
     """The engine for a classifier and the size of picture that it was probed with, kept until its model changes."""
+    now = classifier.stamp() if stamp is None else stamp
     key = classifier.key("engine", classifier.example)
-    if key is not None and isinstance(classifier.model, torch.nn.Module):
-        classifier.engine = known.recall(classifier.model, key)
-    if classifier.engine is None:
-        classifier.engine = Engine()
-        known.keep(classifier.model, key, classifier.engine)
-    return classifier.engine
+    engine = classifier.engine or known.recall(classifier.model, key, now)
+    if engine is None or engine.stamp != now:
+        engine = Engine(now)
+        known.keep(classifier.model, key, engine)
+    classifier.engine = engine
+    return engine

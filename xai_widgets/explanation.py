@@ -20,8 +20,8 @@ from xai_widgets.segments import region_means
 SCHEMA_VERSION = 1
 
 _ARRAYS = (
-    "values", "image", "segments", "probabilities", "segment_values", "std_error", "interactions", "coarse", "off_image",
-    "pictures",
+    "values", "image", "segments", "probabilities", "segment_values", "std_error", "interactions", "coarse",
+    "off_image", "pictures",
 )  # fmt: skip
 
 _LATER = ("segments", "off_image")
@@ -91,7 +91,7 @@ class Explanation:
     std_error: np.ndarray | None = None
     interactions: np.ndarray | None = None
     coarse: np.ndarray | None = None
-    off_image: np.ndarray | None = field(default_factory=lambda: None)
+    off_image: np.ndarray | None = field(default_factory=lambda: None)  # a plain default would hide `__getattr__`
     pictures: np.ndarray | None = None
     captions: tuple[str, ...] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -126,8 +126,7 @@ class Explanation:
         make = vars(self).get(f"_{name}") if name in _LATER else None
         if make is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        object.__setattr__(self, name, _frozen(make()))
-        object.__delattr__(self, f"_{name}")
+        object.__setattr__(self, name, _frozen(make()))  # by two threads twice, and the same
         return vars(self)[name]
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from xai_widgets import known
 from xai_widgets.answers import Answers
 from xai_widgets.errors import MethodError, ModelError
+from xai_widgets.guard import LOCK
 from xai_widgets.outputs import finish, rows
 from xai_widgets.perturb import compose
 
@@ -178,17 +178,6 @@ class Incremental:
             return None  # measured on CPUs only; a GPU waits for its orders, not for multiplications
         if classifier.opaque or n_masks < COPY or problem.plan.runtime != "torch":
             return None  # a translation is as fast, and asks about whole pictures
-        key = classifier.key(f"incremental {n_masks} {window}", classifier.example)
-        if known.recall(classifier.model, key) is False:
-            return None
-        made = cls._fitting(problem, n_masks, window, sample)
-        known.keep(classifier.model, key, made is not None)
-        return made
-
-    @classmethod
-    def _fitting(
-        cls, problem: Problem, n_masks: int, window: tuple[int, int], sample: tuple[np.ndarray, np.ndarray]
-    ) -> Incremental | None:
         try:
             made = cls(problem)
         except (MethodError, ModelError):  # no canonical copy
@@ -202,18 +191,21 @@ class Incremental:
 
     def perturb(self, masks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """As `perturb.perturb`: chunks of masks in, masks and answers out, which are kept for later questions."""
-        kept = self._problem.known_answers()
+        classifier, tally, plan = self._problem.classifier, self._problem.tally, self._problem.plan
+        kept = self._problem.answers.of(classifier.stamp())
+        tally.incremental = True
         for chunk in masks:
             for start in range(0, len(chunk), self.BATCH):
                 batch = chunk[start : start + self.BATCH]
-                keys = Answers.keys(batch, self._problem.space)
+                keys = Answers.keys(batch, self._problem.space, plan.runtime, plan.precision)
                 found = [kept.get(key) for key in keys]
                 if any(row is None for row in found):
                     found = list(self.answers(batch))
                     for key, row in zip(keys, found, strict=True):
-                        kept.put(key, row)
+                        kept.put(key, row, pixels=True)
+                    tally.asked += len(batch)
                 else:
-                    self._problem.tally.reused += len(batch)
+                    tally.reused += len(batch)
                 yield batch, np.stack(found)
 
     def answers(self, masks: np.ndarray) -> np.ndarray:
@@ -226,7 +218,7 @@ class Incremental:
         at, (h, w) = _placed(first, end, (1, 1, *masks.shape[1:]))
         pictures = compose(self._problem, masks)
         boxes = [one[:, y : y + h, x : x + w] for one, (y, x) in zip(pictures, at.tolist(), strict=True)]
-        with torch.no_grad():
+        with LOCK, torch.no_grad():
             answer = self._run(torch.stack(boxes).contiguous(memory_format=torch.channels_last), at)
             scores = rows(answer, len(masks), classifier.output, classifier.name)
             return finish(scores, classifier.kind, self._problem.space).double().numpy()

@@ -7,6 +7,7 @@ here keeps a model alive: what refers to its modules is pickled with their place
 from __future__ import annotations
 
 import io
+import os
 import pickle
 from collections.abc import Hashable
 from typing import Any
@@ -15,46 +16,61 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from xai_widgets.guard import LOCK
+
 _known: WeakKeyDictionary[nn.Module, tuple[Hashable, dict[Hashable, Any]]] = WeakKeyDictionary()
 
-_OWN = frozenset({"training", "_parameters", "_buffers", "_modules", "_compiled_call_impl"})
+os.register_at_fork(after_in_child=_known.clear)  # what was compiled needs threads that a forked process has not
+
+_OF_TORCH = frozenset(vars(nn.Module()))
+"""What torch keeps in each module; of that, weights, buffers, hooks and submodules are looked at by themselves."""
 
 
 def stamp(model: nn.Module) -> Hashable:
-    """Changes whenever the model might answer otherwise: weights, modules, hooks or plain attributes.
+    """Changes whenever the model might answer otherwise: weights, modules, hooks or attributes.
 
-    Weights are told by where they are and by torch's count of writes, so a write through ``p.data`` goes unseen.
+    Weights are told by where they are and by torch's count of writes, so a write through ``p.data`` goes unseen, as
+    does what a function that the model calls finds elsewhere.
     """
     seen: list[Hashable] = []
-    for module in model.modules():
-        seen.append(id(module))
-        if isinstance(module, torch.jit.ScriptModule):
-            continue
-        content = vars(module)
-        for name in ("_forward_hooks", "_forward_pre_hooks"):
-            seen += map(id, content.get(name, {}).values())
-        seen += [(k, v) for k, v in content.items() if k not in _OWN and isinstance(v, (bool, int, float, str, tuple))]
-        tensors = {**content.get("_parameters", {}), **content.get("_buffers", {})}
-        seen += [_mark(tensor) for tensor in tensors.values() if isinstance(tensor, Tensor)]
-    try:
-        return hash(tuple(seen))
-    except TypeError:  # a tuple of something that has no hash
-        return hash(repr(seen))
+    with LOCK:  # nobody's passing hooks and nothing half put back
+        for module in model.modules():
+            seen += (id(type(module)), id(module))
+            if isinstance(module, torch.jit.ScriptModule):
+                seen += [_mark(tensor) for tensor in (*module.parameters(), *module.buffers())]
+                continue
+            content = vars(module)
+            # Their numbers, for an address may come back.
+            seen += (*content["_forward_hooks"], "|", *content["_forward_pre_hooks"])
+            seen += [_mark(tensor) for kind in ("_parameters", "_buffers") for tensor in content[kind].values()]
+            seen += [_value(value) for name, value in content.items() if name not in _OF_TORCH]
+    return hash(tuple(seen))
 
 
-def _mark(tensor: Tensor) -> Hashable:
-    if tensor.layout != torch.strided or tensor.is_quantized:
+def _value(value: Any) -> Hashable:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (tuple, list)):
+        return tuple(map(_value, value))
+    return _mark(value) if isinstance(value, Tensor) else id(value)
+
+
+def _mark(tensor: Tensor | None) -> Hashable:
+    if tensor is None or tensor.layout != torch.strided or tensor.is_quantized:
         return id(tensor)
-    return tensor.data_ptr(), -1 if tensor.is_inference() else tensor._version, tensor.dtype  # noqa: SLF001
+    return tensor.data_ptr(), -1 if tensor.is_inference() else tensor._version, id(tensor.dtype)  # noqa: SLF001
 
 
-def recall(model: Any, key: Hashable) -> Any:
-    """What was last kept of this very model under `key`, or None; its modules are found in their places again."""
+def recall(model: Any, key: Hashable, now: Hashable = None) -> Any:
+    """What was last kept of this very model under `key`, or None; its modules are found in their places again.
+
+    `now` is its stamp, for who has it at hand.
+    """
     if not isinstance(model, nn.Module) or key is None or model not in _known:
         return None
     of, found = _known[model]
-    if of != stamp(model):
-        del _known[model]
+    if of != (stamp(model) if now is None else now):
+        forget(model)
         return None
     kept = found.get(key)
     return _Unpickler(io.BytesIO(kept), list(model.modules())).load() if isinstance(kept, bytes) else kept

@@ -214,7 +214,11 @@ def once(look: Callable[[Classifier], _AnyLook]) -> Callable[[Classifier], _AnyL
         example, found = looks.get(classifier, (None, None))
         if found is None or example is not classifier.example:
             # An earlier call may have looked at the same model and size.
-            key = None if classifier.example is None else classifier.key(look.__module__, classifier.example)
+            key = (
+                None
+                if classifier.example is None
+                else classifier.key(f"{look.__module__}.{look.__qualname__}", classifier.example)
+            )
             found = known.recall(classifier.model, key)
             if found is None:
                 found = look(classifier)

@@ -57,33 +57,42 @@ def perturb(problem: Problem, masks: Iterable[np.ndarray]) -> Iterator[tuple[np.
     answers : ndarray of float64, shape (b, classes)
         In the problem's space.
     """
-    ask, size, known = problem.asker(), problem.plan.batch_size, problem.known_answers()
+    from xai_widgets.engine import engine_of
+
+    classifier, tally = problem.classifier, problem.tally
+    stamp = classifier.stamp()
+    engine = problem.engine or engine_of(classifier, stamp)
+    plan = problem.given_plan or engine.few(classifier, problem.batch_size, quick=True)
+    kept = problem.answers.of(stamp)
+    size = min(plan.batch_size, tally.largest or plan.batch_size)
     for chunk in masks:
-        keys = Answers.keys(chunk, problem.space)
+        keys = Answers.keys(chunk, problem.space, plan.runtime, plan.precision)
         start = 0
         while start < len(chunk):
-            stop, unknown = _reach(known, keys, start, size)
+            stop, unknown = _reach(kept, keys, start, size)
             try:
-                found = ask(compose(problem, chunk[unknown])) if unknown else ()
+                inputs = compose(problem, chunk[unknown]) if unknown else None
+                found = () if inputs is None else engine.answers(classifier, plan, inputs, problem.space)
             except torch.OutOfMemoryError:
                 if size == 1:
                     raise
-                size = max(1, min(size, len(unknown)) // 2)
+                tally.largest = size = max(1, min(size, len(unknown)) // 2)
                 continue
-            for at, answer in zip(unknown, found, strict=True):
-                known.put(keys[at], answer)
             fresh = dict(zip(unknown, found, strict=True))
-            rows = [fresh[at] if at in fresh else known.get(keys[at]) for at in range(start, stop)]
-            problem.tally.reused += stop - start - len(unknown)
+            for at, answer in fresh.items():
+                kept.put(keys[at], answer, pixels=chunk.ndim == 3)
+            rows = [fresh[at] if at in fresh else kept.get(keys[at]) for at in range(start, stop)]
+            tally.asked += len(unknown)
+            tally.reused += stop - start - len(unknown)
             yield chunk[start:stop], np.stack(rows)
             start = stop
 
 
-def _reach(known: Answers, keys: list, start: int, size: int) -> tuple[int, list[int]]:
+def _reach(kept: Answers, keys: list, start: int, size: int) -> tuple[int, list[int]]:
     """How far one batch of questions reaches, and which of the masks until there must be asked about."""
     unknown: list[int] = []
     for at in range(start, len(keys)):
-        if known.get(keys[at]) is None:
+        if kept.get(keys[at]) is None:
             if len(unknown) == size:
                 return at, unknown
             unknown.append(at)

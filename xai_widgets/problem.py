@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from xai_widgets.classifiers import Classifier
-    from xai_widgets.engine import Plan
+    from xai_widgets.engine import Engine, Plan
 
 
 @dataclass
@@ -29,11 +29,18 @@ class Tally:
 
     Attributes
     ----------
-    reused : int
-        Questions whose answer was known already.
+    asked, reused : int
+        Pictures put to the model by `perturb`, and questions whose answer was known already.
+    largest : int or None
+        The largest batch that fits into the memory, once one did not.
+    incremental : bool
+        Whether only what a window changes was computed.
     """
 
+    asked: int = 0
     reused: int = 0
+    largest: int | None = None
+    incremental: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,8 +59,10 @@ class Problem:
     seed : int
     batch_size : int or "auto"
     class_names : tuple of str or None
+    engine : Engine, optional
+        What asks the model. Default: what `engine.engine_of` gives at the time.
     given_plan : Plan, optional
-        How the model is asked; see `engine`.
+        How the model is asked.
     answers : Answers, optional
         Where answers are looked up and kept. Default: for this problem alone.
     tally : Tally
@@ -67,6 +76,7 @@ class Problem:
     seed: int = 0
     batch_size: int | str = "auto"
     class_names: tuple[str, ...] | None = None
+    engine: Engine | None = None
     given_plan: Plan | None = None
     answers: Answers = field(default_factory=Answers)
     tally: Tally = field(default_factory=Tally)
@@ -80,22 +90,11 @@ class Problem:
 
         return engine_of(self.classifier).few(self.classifier, self.batch_size, quick=True)
 
-    def asker(self) -> Callable[[Tensor], np.ndarray]:
-        """A function of pictures (b, C, h, w) that gives the answers to them, float64 (b, classes), in `space`."""
-        from xai_widgets.engine import engine_of
-
-        engine, plan = engine_of(self.classifier), self.plan
-        return lambda inputs: engine.answers(self.classifier, plan, inputs, self.space)
-
     def compose(self, masks: np.ndarray) -> Tensor:
         """See `perturb.compose`."""
         from xai_widgets.perturb import compose
 
         return compose(self, masks)
-
-    def known_answers(self) -> Answers:
-        """The answers kept so far, if the model is still the one that gave them."""
-        return self.answers.of(self.classifier.stamp())
 
     @property
     def labels(self) -> np.ndarray:

@@ -68,7 +68,7 @@ class Regions:
 
     def alone(self) -> Regions:
         """The same regions, yet to be made, for who must not hold the whole picture and the preprocessing for them."""
-        view = replace(self._view, inputs=self._view.inputs[:0], source=None, opaque=None)
+        view = replace(self._view, inputs=np.empty((0, *self._view.shape), np.float32), source=None, opaque=None)
         return Regions(view, *self._how, self._baseline, self._seed)
 
     @cached_property

@@ -136,6 +136,8 @@ class MethodInfo:
         Parameters that make it cheap, for tests and first looks; the map may be poor.
     aliases : tuple of str
         Other names people use for it.
+    perturbs : bool
+        Whether it asks about altered pictures, as every method does that needs answers only.
     """
 
     name: str
@@ -154,6 +156,12 @@ class MethodInfo:
     source: str = ""
     quick: Mapping[str, Any] = field(default_factory=dict, hash=False)
     aliases: tuple[str, ...] = ()
+    perturbs: bool = False
+
+    @property
+    def streams(self) -> bool:
+        """Whether its cost is that of asking about altered pictures."""
+        return self.needs == "answers" or self.perturbs
 
     @property
     def proof(self) -> str:

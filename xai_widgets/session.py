@@ -16,7 +16,7 @@ import numpy as np
 from xai_widgets import __version__, baselines, images, registry, targets, views
 from xai_widgets.answers import Answers
 from xai_widgets.classifiers import Classifier
-from xai_widgets.engine import RUNTIMES, Plan, engine_of
+from xai_widgets.engine import RUNTIMES, Engine, Plan, engine_of
 from xai_widgets.errors import ArgumentError, MethodError, TargetError, first_line
 from xai_widgets.explanation import Explanation
 from xai_widgets.guard import same_randomness
@@ -24,7 +24,7 @@ from xai_widgets.identity import fingerprint
 from xai_widgets.layers import choose, get_layer, survey, unfit
 from xai_widgets.outputs import KINDS, SPACES
 from xai_widgets.preparing import prepare
-from xai_widgets.problem import Estimate, Problem
+from xai_widgets.problem import Estimate, Problem, Tally
 from xai_widgets.protocol import LayerRow, MethodRow
 from xai_widgets.regions import Regions
 from xai_widgets.registry import MethodInfo
@@ -204,15 +204,16 @@ class Session:
         start = time.perf_counter()
         cost = self.cost(info, params)
         engine, plan = engine_of(self.classifier), None
-        streamed = cost if info.needs in ("answers", "layer") else 1
-        for plan in engine.plan(self.classifier, streamed, self.runtime, self.batch_size):
+        streamed = cost if info.streams else 1
+        runtime = self.runtime if info.streams else "torch"
+        for plan in engine.plan(self.classifier, streamed, runtime, self.batch_size):
             if plan is None:
                 yield Step(self, info, target, params, space, Estimate(done=0, total=cost), 0.0)
-        problem = self._problem(target, space, plan)
+        problem = self._problem(target, space, plan, engine)
         problem = replace(problem, given_plan=engine.rounded(problem, plan, streamed))
         for estimate in info.run(problem, **params):
-            seconds, reused = time.perf_counter() - start, problem.tally.reused
-            yield Step(self, info, target, params, space, estimate, seconds, problem.plan, reused)
+            seconds = time.perf_counter() - start
+            yield Step(self, info, target, params, space, estimate, seconds, problem)
 
     def describe_input(self) -> dict[str, Any]:
         """What was done to the picture, for the input chip and for `Explanation.params`."""
@@ -231,7 +232,9 @@ class Session:
             "answers_in_words": KINDS[self.classifier.kind],
         }
 
-    def _problem(self, target: targets.Target, space: str, plan: Plan | None = None) -> Problem:
+    def _problem(
+        self, target: targets.Target, space: str, plan: Plan | None = None, engine: Engine | None = None
+    ) -> Problem:
         return Problem(
             self.classifier,
             self.view,
@@ -241,6 +244,7 @@ class Session:
             self.seed,
             self.batch_size,
             self.class_names,
+            engine,
             plan,
             self._answers,
         )
@@ -258,12 +262,11 @@ class Step:
         space: str,
         estimate: Estimate,
         seconds: float,
-        plan: Plan | None = None,
-        reused: int = 0,
+        problem: Problem | None = None,
     ) -> None:
         self.info, self.target, self.estimate, self.seconds = info, target, estimate, seconds
         self._session, self._params, self._space = session, params, space
-        self._plan, self._reused = plan, reused
+        self._tally, self._plan = replace(problem.tally) if problem else Tally(), problem and problem.plan
 
     def explanation(self, *, stopped: bool = False) -> Explanation:
         """The estimate as a frozen result; one that was `stopped` says so."""
@@ -286,7 +289,11 @@ class Step:
         elif not (estimate.warnings or estimate.pictures) and float(np.ptp(values)) == 0:
             warnings.append(f"The map is the same everywhere: {info.label} found nothing that matters here.")
         params = {name: _describe(value) for name, value in self._params.items()}
-        engine = {**self._plan.record(), "reused": self._reused} if self._plan else {}
+        tally, engine = self._tally, {}
+        if tally.asked or tally.reused:
+            size = min(self._plan.batch_size, tally.largest or self._plan.batch_size)
+            told = {"reused": tally.reused, "incremental": tally.incremental}
+            engine = {**self._plan.record(), "batch_size": size, **told}
         return Explanation(
             values=np.ascontiguousarray(values, np.float32),
             image=session.view.image,
@@ -309,7 +316,7 @@ class Step:
             target_layer=estimate.layer,
             baseline=baselines.name_of(session.baseline),
             seed=session.seed,
-            n_forward=estimate.n_forward - self._reused,
+            n_forward=estimate.n_forward - tally.reused,
             seconds=self.seconds,
             checks=estimate.checks,
             warnings=tuple(warnings),

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from xai_widgets.errors import ModelError, first_line
-from xai_widgets.guard import guard
+from xai_widgets.guard import LOCK, guard
 from xai_widgets.outputs import finish
 
 if TYPE_CHECKING:
     from xai_widgets.classifiers import Classifier
 
 TOLERANCE = 1e-5
-"""How far its probabilities may be from the model's."""
+"""How far its answers may be from the model's, see `Translation.gap`."""
 
 _OPTIONS = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "ENABLE_CPU_PINNING": False}
 """Its own choice would be bfloat16 on some CPUs; threads bound to cores would fight with torch's for them."""
@@ -39,6 +39,8 @@ def unfit(classifier: Classifier) -> str:
         return f"{classifier.name} {classifier.opaque or 'is asked through a function'}."
     if isinstance(classifier.model, torch.jit.ScriptModule) or classifier.batch is not None:
         return f"{classifier.name} is compiled already, or takes {classifier.batch} pictures at a time."
+    if any(module._forward_hooks or module._forward_pre_hooks for module in classifier.model.modules()):  # noqa: SLF001
+        return f"There are hooks on {classifier.name}, which may do anything."
     if habits is None or habits.draws or habits.attributes:
         return f"{classifier.name} does more than answer when it is asked."
     return ""
@@ -53,20 +55,29 @@ class Translation:
 
     def __call__(self, batch: Tensor) -> Tensor:
         """Ask about a batch of any size; the answer to a picture does not depend on the others, to the bit."""
-        found = self._request.infer([batch.contiguous().numpy()], share_inputs=True)[0]
+        with LOCK:  # there is one request, and one model is asked at a time
+            found = self._request.infer([batch.contiguous().numpy()], share_inputs=True)[0]
+        if len(found) != len(batch):
+            raise ModelError(f"The translated model answers about {len(found)} pictures, whatever it is asked.")
         scores = torch.from_numpy(found.reshape(len(batch), self._classes))
         if not bool(scores.isfinite().all()):
             raise ModelError("The model answered with scores that are NaN or infinite; are its weights sound?")
         return scores
 
-    def gap(self, classifier: Classifier) -> float:
-        """The largest difference between its probabilities and the model's, on the picture and altered ones."""
+    def gap(self, classifier: Classifier, *, quick: bool = False) -> float:
+        """The largest difference from the model's answers, on the picture and altered ones; `quick` on two of them.
+
+        In probabilities, or in scores as part of the largest, whichever is more.
+        """
         example = classifier.example
-        pictures = torch.stack([example, example.flip(-1), 0.5 * example, example.roll(7, -2), 0 * example])
+        pictures = torch.stack([example, example.roll(7, -2), example.flip(-1), 0.5 * example, 0 * example])
+        pictures = pictures[:2] if quick else pictures
         with guard(classifier.guarded, classifier.habits), torch.no_grad():
-            alone = torch.cat([classifier.scores(picture[None]) for picture in pictures])
-        theirs, ours = (finish(scores, classifier.kind, "probability") for scores in (alone, self(pictures)))
-        return float((ours - theirs).abs().max())
+            theirs = torch.cat([classifier.scores(picture[None]) for picture in pictures])
+        ours = self(pictures)
+        sure, found = (finish(scores, classifier.kind, "probability") for scores in (theirs, ours))
+        scale = max(1.0, float(theirs.abs().max()))
+        return max(float((sure - found).abs().max()), float((theirs - ours).abs().max()) / scale)
 
 
 @dataclass
@@ -109,7 +120,8 @@ def trace(classifier: Classifier) -> Traced:
         If torch cannot, with its reason.
     """
     example = classifier.example[None]
-    with warnings.catch_warnings(), guard(classifier.guarded, classifier.habits), torch.no_grad():
+    # The guard watches everything, for a model may do more while it is traced.
+    with warnings.catch_warnings(), guard(classifier.guarded), torch.no_grad():
         warnings.simplefilter("ignore")  # of tracing being old, and of numbers that become constants, which is wanted
         classes = classifier.scores(example).shape[1]
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -18,6 +18,12 @@ from PIL import Image
 
 _STEPS = 16
 """Length of the fine ramps in pixels of the view: short enough for 256 levels to resolve a sixteenth of a pixel."""
+
+_BENT = "The preprocessing is no plain crop or resize, so the map cannot be laid back on the original."
+_RANDOM = (
+    "The preprocessing is random: the same picture comes out differently each time. One that is meant for training "
+    "crops and flips by chance; pass the one for testing."
+)
 
 Call = Callable[[Image.Image], np.ndarray]
 """The preprocessing of a test picture → float32 (C, h, w)."""
@@ -37,8 +43,8 @@ class Way:
         What it makes of black, and of white less that.
     to_source, notes, warnings
         As a `View` has them.
-    white : bytes
-        A hash of what it made of a white picture, by which one that has changed is told.
+    mark : bytes
+        A hash of what it made of a test picture, by which one that has changed is told.
     """
 
     offset: np.ndarray
@@ -46,7 +52,7 @@ class Way:
     to_source: tuple[float, ...] | None
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
-    white: bytes
+    mark: bytes
 
 
 _ways: WeakKeyDictionary[Any, dict[Any, Way]] = WeakKeyDictionary()
@@ -61,20 +67,21 @@ def known_way(
         found = _ways.setdefault(preprocess, {})
     except TypeError:  # it cannot be held weakly, or has no hash
         found = {}
-    if key not in found or found[key].white != _white(call, size):
-        found[key] = measure(call, again, size, inputs)
-    return found[key]
+    if key not in found or found[key].mark != _mark(call, size):
+        found[key] = measure(call, size, inputs)
+    way = found[key]
+    if np.array_equal(again(), inputs):
+        return way
+    return replace(way, to_source=None, warnings=(_RANDOM,))
 
 
-def measure(call: Call, again: Callable[[], np.ndarray], size: tuple[int, int], inputs: np.ndarray) -> Way:
+def measure(call: Call, size: tuple[int, int], inputs: np.ndarray) -> Way:
     """Find out what a preprocessing does.
 
     Parameters
     ----------
     call : callable
         Makes a test picture ready.
-    again : callable
-        Makes the real picture ready once more.
     size : (int, int)
         Width and height of the pictures.
     inputs : ndarray, shape (C, h, w)
@@ -116,21 +123,15 @@ def measure(call: Call, again: Callable[[], np.ndarray], size: tuple[int, int], 
     along_x = _fit_line(lambda line: seen(line[None]), width, inside)
     along_y = _fit_line(lambda line: seen(line[:, None]), height, inside)
     to_source = _snap(along_x, along_y, max(inside.shape)) if along_x is not None and along_y is not None else None
-    warnings = []
-    if not np.array_equal(again(), inputs):
-        to_source = None
-        warnings.append(
-            "The preprocessing is random: the same picture comes out differently each time. One that is meant for "
-            "training crops and flips by chance; pass the one for testing."
-        )
-    elif to_source is None:
-        warnings.append("The preprocessing is no plain crop or resize, so the map cannot be laid back on the original.")
+    warnings = () if to_source is not None else (_BENT,)
     notes = () if inside.all() else ("padded",)
-    return Way(offset, scale, to_source, notes, tuple(warnings), _white(call, size))
+    return Way(offset, scale, to_source, notes, warnings, _mark(call, size))
 
 
-def _white(call: Call, size: tuple[int, int]) -> bytes:
-    return sha256(call(Image.new("RGB", size, (255, 255, 255))).tobytes()).digest()
+def _mark(call: Call, size: tuple[int, int]) -> bytes:
+    """Of a picture that looks different in every place."""
+    across, down = (Image.linear_gradient("L").rotate(turn).resize(size) for turn in (90, 0))
+    return sha256(call(Image.merge("RGB", (across, down, Image.new("L", size, 255)))).tobytes()).digest()
 
 
 def _fit_line(seen: Callable[[np.ndarray], np.ndarray], length: int, inside: np.ndarray) -> np.ndarray | None:

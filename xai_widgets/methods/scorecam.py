@@ -61,6 +61,7 @@ INFO = MethodInfo(
     run=scorecam,
     params=(TARGET_LAYER, N_CHANNELS),
     needs="layer",
+    perturbs=True,
     differentiates=False,
     signed=False,
     space="logit",
