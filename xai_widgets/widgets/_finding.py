@@ -239,7 +239,8 @@ class Finding:
         if run != self._runs:  # a newer request has overtaken it
             return
         self._maps += 1
-        self._found = Found(question, explanation, estimate.done, estimate.total, over)
+        # A method that stops by itself calls that its total.
+        self._found = Found(question, explanation, estimate.done, max(estimate.total, question.cost()), over)
         self.on_show = question.target, explanation
         with widget.hold_sync():
             widget.set_trait("explanation", explanation)
