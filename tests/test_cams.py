@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,8 @@ from references import raw_cam, raw_fullgrad, torchcam_map
 from torch import nn
 
 import xai_widgets as xw
+from xai_widgets.answers import Answers
+from xai_widgets.problem import Tally
 from xai_widgets.registry import get_method
 
 CAMS = [
@@ -588,7 +592,8 @@ def test_the_model_is_left_alone_and_what_is_asked_is_what_was_announced(method)
     asked.clear()
     maps = []
     for _ in range(2):
-        seen = [(e.done, e.total, e.n_forward, e) for e in info.run(ready, **info.quick)]
+        anew = replace(ready, answers=Answers())
+        seen = [(e.done, e.total, e.n_forward, e) for e in info.run(anew, **info.quick)]
         assert seen[-1][0] == seen[-1][1] if len(seen) > 1 else True
         assert [done for done, *_ in seen] == sorted({done for done, *_ in seen})
         maps.append(seen[-1][3].values.tobytes())
@@ -631,20 +636,21 @@ def test_a_model_that_fails_half_way_is_left_alone_and_the_batch_size_changes_no
 def test_out_of_memory_halves_the_batch(method, monkeypatch):
     model = cnn()
     ready = problem(model, PIXELS, target=0, space="logit", segments="grid", n_segments=4, batch_size=8)
-    answers, sizes = ready.classifier.answers, []
+    scores, sizes = ready.classifier.scores, []
 
-    def scarce(inputs, space):
+    def scarce(inputs):
         if len(inputs) > 3:
             raise torch.OutOfMemoryError("no room")
         sizes.append(len(inputs))
-        return answers(inputs, space)
+        return scores(inputs)
 
     *_, plain = get_method(method).run(ready)
-    monkeypatch.setattr(ready.classifier, "answers", scarce)
-    *_, found = get_method(method).run(ready)
+    monkeypatch.setattr(ready.classifier, "scores", scarce)
+    anew = replace(ready, answers=Answers(), tally=Tally())
+    *_, found = get_method(method).run(anew)
     assert max(sizes) == 2
     assert close(found.values, plain.values)
-    assert found.n_forward == plain.n_forward == sum(sizes)
+    assert found.n_forward == plain.n_forward == sum(sizes) + anew.tally.reused
 
 
 def test_an_early_look_shows_the_strongest_channels(monkeypatch):

@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import beta
 
 import xai_widgets as xw
+from xai_widgets.engine import engine_of
 from xai_widgets.methods.anchors import anchors, bounds
 from xai_widgets.methods.counterfactual import counterfactual
 from xai_widgets.methods.extremal_perturbation import Mask, extremal_perturbation
@@ -54,12 +55,14 @@ def test_counts_repeats_and_leaves_no_trace_for_every_kind_of_target(name, targe
     session = Session(model, SMALL, segments="grid", n_segments=8)
     info = session.method(name)
     params = info.bind(METHODS[name][1])
-    assert not info.unfit(session.classifier)  # may ask, once a model
+    assert not info.unfit(session.classifier)  # may ask, once a model, as may the engine
+    list(engine_of(session.classifier).plan(session.classifier, 1000, "torch"))
     before, runs = fingerprint(model), []
     for _ in range(2):
         asked.clear()
-        runs.append([step.estimate for step in session.explain(info, session.target(target), params)])
-        assert sum(asked) == runs[-1][-1].n_forward
+        steps = list(session.explain(info, session.target(target), params))
+        runs.append([step.estimate for step in steps])
+        assert sum(asked) == steps[-1].explanation().n_forward
         done = [estimate.done for estimate in runs[-1]]
         assert done == sorted(set(done))
         assert done[-1] == runs[-1][-1].total

@@ -32,7 +32,11 @@ class Answers:
     @staticmethod
     def keys(masks: np.ndarray, *way: Hashable) -> list[Hashable]:
         """What each of the masks (n, S) or (n, h, w) is known by when it is asked in this `way`."""
-        rows = np.packbits(masks.reshape(len(masks), -1), axis=1) if masks.dtype == bool else masks
+        rows = (
+            np.packbits(masks.reshape(len(masks), int(np.prod(masks.shape[1:]))), axis=1)
+            if masks.dtype == bool
+            else masks
+        )
         shape = masks.shape[1:], masks.dtype.char, *way
         return [(blake2b(np.ascontiguousarray(row).data, digest_size=16).digest(), shape) for row in rows]
 

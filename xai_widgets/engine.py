@@ -107,7 +107,7 @@ class Engine:
 
     def few(self, classifier: Classifier, batch_size: int | str = "auto", *, quick: bool = False) -> Plan:
         """How to ask about a few pictures; `quick` takes a translation if there happens to be a faster one."""
-        if quick and isinstance(self._translated, Plan) and self._torch and self._translated.ms < self._torch.ms:
+        if quick and isinstance(self._translated, Plan) and self._translated.ms < self._torch.ms:
             return _sized(self._translated, batch_size)
         precision = str(classifier.dtype).removeprefix("torch.")
         size = FEW.get(classifier.device.type, 16)
@@ -135,6 +135,8 @@ class Engine:
             pays = self._counted(classifier) * n_expected >= TRANSLATION
             reason = translation.unfit(classifier)
             if not reason and (pays or runtime == "openvino"):
+                if plan.ms is None:
+                    self._torch = plan = yield from self._fitting(classifier, plan)
                 yield from self._translating(classifier)
                 reason = "" if isinstance(self._translated, Plan) else self._translated
                 plan = self._better(plan, insist=runtime == "openvino")
@@ -156,12 +158,13 @@ class Engine:
         standard deviation divided by the root of `n_expected`: about the standard error of a region's weight.
         """
         classifier = problem.classifier
-        if plan.runtime != "torch" or plan.ms is None or classifier.dtype != torch.float32:
-            return plan
-        if not _rounds(classifier.device):
+        plain = plan.runtime == "torch" and classifier.dtype == torch.float32 and classifier.batch is None
+        if not plain or not _rounds(classifier.device):
             return plan
         masks = np.random.default_rng(0).random((min(_PROBES, plan.batch_size), problem.n_segments)) < 0.5
         try:
+            if plan.ms is None:
+                plan = self._timed(classifier, plan)
             if self._rounded is None:
                 self._rounded = self._timed(classifier, replace(plan, precision="bfloat16"))
             rough = replace(self._rounded, batch_size=plan.batch_size)
@@ -210,26 +213,26 @@ class Engine:
         return self._operations
 
     def _measured(self, classifier: Classifier) -> Iterator[None]:
-        """The plan for torch: by count on a CPU, else by the clock."""
+        """The plan for torch: by count on a CPU, which takes one answer, else by the clock."""
         plan = self.few(classifier)
-        if classifier.device.type == "cpu":
-            operations = self._counted(classifier)
-            size = plan.batch_size
-            while operations and size < LARGEST["cpu"] and 2 * size * operations <= BATCH:
-                size *= 2
-            plan = replace(plan, batch_size=size)
+        if classifier.device.type != "cpu":
+            return (yield from self._larger(classifier, (yield from self._fitting(classifier, plan))))
+        operations = self._counted(classifier)
+        size = plan.batch_size
+        while operations and size < LARGEST["cpu"] and 2 * size * operations <= BATCH:
+            size *= 2
+        return replace(plan, batch_size=size)
+
+    def _fitting(self, classifier: Classifier, plan: Plan) -> Iterator[None]:
+        """The plan, timed, with the largest batch size up to its own that fits into the memory."""
         while True:
             yield None
             try:
-                best = self._timed(classifier, plan)
-                break
+                return self._timed(classifier, plan)
             except torch.OutOfMemoryError:
                 if plan.batch_size == 1:
                     raise
                 plan = replace(plan, batch_size=plan.batch_size // 2)
-        if classifier.device.type != "cpu":
-            best = yield from self._larger(classifier, best)
-        return best
 
     def _larger(self, classifier: Classifier, best: Plan) -> Iterator[None]:
         """The plan with a batch size that is not beaten by its double."""

@@ -16,7 +16,7 @@ import numpy as np
 from xai_widgets import __version__, baselines, images, registry, targets, views
 from xai_widgets.answers import Answers
 from xai_widgets.classifiers import Classifier
-from xai_widgets.engine import RUNTIMES, Engine, Plan, engine_of
+from xai_widgets.engine import MANY, RUNTIMES, Engine, Plan, engine_of
 from xai_widgets.errors import ArgumentError, MethodError, TargetError, first_line
 from xai_widgets.explanation import Explanation
 from xai_widgets.guard import same_randomness
@@ -210,7 +210,8 @@ class Session:
             if plan is None:
                 yield Step(self, info, target, params, space, Estimate(done=0, total=cost), 0.0)
         problem = self._problem(target, space, plan, engine)
-        problem = replace(problem, given_plan=engine.rounded(problem, plan, streamed))
+        if streamed >= MANY:
+            problem = replace(problem, given_plan=engine.rounded(problem, plan, streamed))
         for estimate in info.run(problem, **params):
             seconds = time.perf_counter() - start
             yield Step(self, info, target, params, space, estimate, seconds, problem)

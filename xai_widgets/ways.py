@@ -67,10 +67,12 @@ def known_way(
         found = _ways.setdefault(preprocess, {})
     except TypeError:  # it cannot be held weakly, or has no hash
         found = {}
-    if key not in found or found[key].mark != _mark(call, size):
+    fresh = key not in found or found[key].mark != _mark(call, size)
+    if fresh:
         found[key] = measure(call, size, inputs)
     way = found[key]
-    if np.array_equal(again(), inputs):
+    # A flip by chance may come out the same once.
+    if all(np.array_equal(again(), inputs) for _ in range(1 + fresh)):
         return way
     return replace(way, to_source=None, warnings=(_RANDOM,))
 
