@@ -63,6 +63,12 @@ def test_on_a_cpu_the_batch_size_is_counted_not_timed(monkeypatch, operations, b
     assert planned(ready(cnn()), 1000, runtime="torch").batch_size == batch_size
 
 
+def test_a_batch_of_large_pictures_stays_small(monkeypatch):
+    priced(monkeypatch, lambda n, plan: 1 / n, operations=1)
+    classifier = Session(cnn(), photo(224, 224)).classifier
+    assert planned(classifier, 1000, runtime="torch").batch_size == planned(classifier, 10**12).batch_size == 8
+
+
 def test_what_is_counted_are_the_operations_of_one_answer():
     model = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.Flatten(), nn.Linear(5 * 64 * 64, 7)).eval()
     classifier = ready(model)

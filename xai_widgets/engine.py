@@ -40,6 +40,10 @@ FEW = {"cpu": 4, "cuda": 64}
 LARGEST = {"cpu": 64, "cuda": 512}
 """Beyond these no batch size is tried."""
 
+ROOM = 5e6
+"""Bytes of pictures in a batch on a CPU, eight of 224 × 224: their activations take some thirty times as much, and that
+is to stay under 200 MB. Larger batches are no faster there (`benchmarks/price.py`)."""
+
 MANY = 200
 """Expected pictures from which it pays to look for a better way."""
 
@@ -219,7 +223,7 @@ class Engine:
             return (yield from self._larger(classifier, (yield from self._fitting(classifier, plan))))
         operations = self._counted(classifier)
         size = plan.batch_size
-        while operations and size < LARGEST["cpu"] and 2 * size * operations <= BATCH:
+        while operations and 2 * size <= _largest(classifier) and 2 * size * operations <= BATCH:
             size *= 2
         return replace(plan, batch_size=size)
 
@@ -236,7 +240,7 @@ class Engine:
 
     def _larger(self, classifier: Classifier, best: Plan) -> Iterator[None]:
         """The plan with a batch size that is not beaten by its double."""
-        while best.batch_size * 2 <= LARGEST.get(classifier.device.type, 64):
+        while best.batch_size * 2 <= _largest(classifier):
             yield None
             try:
                 larger = self._timed(classifier, replace(best, batch_size=best.batch_size * 2))
@@ -299,6 +303,14 @@ class _Counter(TorchDispatchMode):
         if formula is not None:
             self.operations += float(formula(*args, **(kwargs or {}), out_val=out))
         return out
+
+
+def _largest(classifier: Classifier) -> int:
+    """The largest batch to try."""
+    most = LARGEST.get(classifier.device.type, 64)
+    if classifier.device.type != "cpu":
+        return most
+    return min(most, max(FEW["cpu"], int(ROOM / (classifier.example.numel() * classifier.example.element_size()))))
 
 
 def _rounds(device: torch.device) -> bool:
