@@ -42,18 +42,18 @@ LARGEST = {"cpu": 64, "cuda": 512}
 
 ROOM = 5e6
 """Bytes of pictures in a batch on a CPU, eight of 224 × 224: their activations take some thirty times as much, and that
-is to stay under 200 MB. Larger batches are no faster there (`benchmarks/price.py`)."""
+is to stay under 200 MB."""
 
 MANY = 200
 """Expected pictures from which it pays to look for a better way."""
 
 BATCH = 4e9
-"""Floating-point operations of a batch on a CPU: in `benchmarks/price.py` four pictures of EfficientNet-Lite0 or one of
-ResNet-18 are about the best, and a small transformer wants as many as it can get."""
+"""Floating-point operations of a batch on a CPU, a careful guess: `benchmarks/overhead.py` found the bare model fastest
+with 8 pictures of EfficientNet-Lite0 and 32 of ResNet-18, where this takes 4 of both."""
 
 TRANSLATION = 1.5e11
-"""Expected floating-point operations from which a translation pays: torch takes five seconds for them on two cores,
-translating takes two, and then a picture takes a third to a half of the time (`benchmarks/price.py`)."""
+"""Expected floating-point operations from which a translation pays: on two cores torch takes about five seconds for
+them and translating about two; then a picture takes less than half of the time (`benchmarks/overhead.py`)."""
 
 _SLOWER = 1.5
 """A translation that takes so much longer than torch is left; less is no reason, for the clock is not to choose."""
