@@ -14,7 +14,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")  # the peers' bars; before they are i
 from benchmarks import chart
 from benchmarks.harness import QUICK, RESULTS, Report, machine, write_table
 
-PARTS = ("reference", "price", "lime", "shapley", "overhead", "first_picture", "toggle", "memory", "gpu")
+PARTS = ("reference", "engine", "price", "lime", "shapley", "overhead", "first_picture", "toggle", "memory", "gpu")
 
 
 def main() -> int:

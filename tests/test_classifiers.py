@@ -177,7 +177,7 @@ def test_the_model_is_left_as_found_when_it_raises_midway(method, after_session)
     inner = unusual(cnn())
     model = Breaks(inner, at=10**9)
     model.train()
-    session = Session(model, PIXELS)
+    session = Session(model, PIXELS, batch_size=4)
     info, before = session.method(method), fingerprint(model)
     model.calls[0], model.at = 0, after_session
     runs = (session.explain(info, session.target(None), info.bind(METHODS[method])) for _ in range(9))

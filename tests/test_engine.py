@@ -37,7 +37,7 @@ def test_few_pictures_are_asked_without_measuring():
     asked = count(model)
     plan = planned(classifier, engines.MANY - 1)
     assert asked == []
-    assert (plan.runtime, plan.batch_size, plan.ms) == ("torch", 4, None)
+    assert (plan.runtime, plan.batch_size, plan.ms) == ("torch", 8, None)
     assert planned(classifier, 1, batch_size=7).batch_size == 7
 
 
@@ -50,59 +50,77 @@ def count(model):
 def priced(monkeypatch, price, operations=1e9):
     """Let a picture cost what `price(n, plan)` says, in milliseconds, and so many operations."""
     monkeypatch.setattr(
-        Engine, "_timed", lambda self, classifier, plan: engines.replace(plan, ms=price(plan.batch_size, plan))
+        Engine, "_timed", lambda self, classifier, plan, turns=3: engines.replace(plan, ms=price(plan.batch_size, plan))
     )
-    monkeypatch.setattr(Engine, "_counted", lambda self, classifier: operations)
+    monkeypatch.setattr(Engine, "_counted", lambda self, classifier: setattr(self, "_convolved", 1.0) or operations)
 
 
 @pytest.mark.parametrize(
-    ("operations", "batch_size"), [(0, 4), (4e9, 4), (8e8, 4), (4e8, 8), (1e8, 32), (1e6, 64), (1, 64)]
+    ("operations", "batch_size"), [(0, 8), (2e11, 1), (4e10, 1), (3e10, 2), (8e9, 8), (1e9, 64), (1, 64)]
 )
 def test_on_a_cpu_the_batch_size_is_counted_not_timed(monkeypatch, operations, batch_size):
     priced(monkeypatch, lambda n, plan: abs(n - 16), operations)
     assert planned(ready(cnn()), 1000, runtime="torch").batch_size == batch_size
 
 
-def test_a_batch_of_large_pictures_stays_small(monkeypatch):
+@pytest.mark.parametrize(("side", "batch_size"), [(64, 64), (96, 32), (224, 8), (600, 1), (2000, 1)])
+def test_a_batch_of_large_pictures_stays_small(monkeypatch, side, batch_size):
     priced(monkeypatch, lambda n, plan: 1 / n, operations=1)
-    classifier = Session(cnn(), photo(224, 224)).classifier
-    assert planned(classifier, 1000, runtime="torch").batch_size == planned(classifier, 10**12).batch_size == 8
+    classifier = Session(cnn(), photo(side, side)).classifier
+    assert planned(classifier, 5).batch_size == min(batch_size, 8)
+    assert planned(classifier, 1000, runtime="torch").batch_size == planned(classifier, 10**12).batch_size == batch_size
 
 
 def test_what_is_counted_are_the_operations_of_one_answer():
     model = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.Flatten(), nn.Linear(5 * 64 * 64, 7)).eval()
     classifier = ready(model)
     multiplications = 64 * 64 * 5 * 3 * 9 + 5 * 64 * 64 * 7
-    assert engine_of(classifier)._counted(classifier) == 2 * multiplications
+    engine = engine_of(classifier)
+    assert engine._counted(classifier) == 2 * multiplications
+    assert engine._convolved == 64 * 64 * 5 * 3 * 9 / multiplications
+
+
+def test_a_model_of_matrices_is_not_translated_unless_asked_for(monkeypatch):
+    monkeypatch.setattr(engines, "TRANSLATION", 1)
+    matrices = nn.Sequential(nn.Conv2d(3, 8, 16, 16), nn.Flatten(), nn.Linear(128, 2048), nn.Linear(2048, 7)).eval()
+    assert planned(ready(matrices), 1000).runtime == "torch"
+    assert planned(ready(matrices), 1000, runtime="openvino").runtime == "openvino"
+    assert planned(ready(cnn()), 1000).runtime == "openvino"
+
+
+def on_a_gpu(model):
+    """A classifier that says so; what would run there is measured by `priced`."""
+    classifier = ready(model)
+    classifier.device = torch.device("cuda")
+    return classifier
 
 
 @pytest.mark.parametrize(
     ("price", "batch_size"),
     [
-        (lambda n: 10 + abs(n - 16), 16),  # best at 16
-        (lambda n: 10 + n, 4),  # best small
-        (lambda n: 1 / n, 64),  # ever better: up to the largest
-        (lambda n: 10 - 0.01 * n, 4),  # hardly better: noise buys no memory
+        (lambda n: 10 + abs(n - 256), 256),  # best at 256
+        (lambda n: 10 + n, 64),  # best small
+        (lambda n: 1 / n, 512),  # ever better: up to the largest
+        (lambda n: 10 - 0.001 * n, 64),  # hardly better: noise buys no memory
     ],
 )
-def test_where_bits_cannot_change_the_clock_chooses_the_batch_size(monkeypatch, price, batch_size):
-    priced(monkeypatch, lambda n, plan: price(n) if plan.runtime == "openvino" else 100.0)
-    assert planned(ready(cnn()), 1000).batch_size == batch_size
+def test_on_a_gpu_the_clock_chooses_the_batch_size(monkeypatch, price, batch_size):
+    priced(monkeypatch, lambda n, plan: price(n))
+    assert planned(on_a_gpu(cnn()), 1000).batch_size == batch_size
 
 
 def test_a_batch_that_does_not_fit_into_memory_is_not_chosen(monkeypatch):
     def price(n, plan):
-        if n > (8 if plan.runtime == "openvino" else 2):
+        if n > most:
             raise torch.OutOfMemoryError("too much")
         return 1 / n
 
     priced(monkeypatch, price)
-    classifier = ready(cnn())
-    assert planned(classifier, 1000).batch_size == 8
-    assert engine_of(classifier)._torch.batch_size == 2
-    priced(monkeypatch, lambda n, plan: (_ for _ in ()).throw(torch.OutOfMemoryError("too much")))
+    for most, chosen in [(300, 256), (8, 8), (1, 1)]:
+        assert planned(on_a_gpu(cnn(seed=most)), 1000).batch_size == chosen
+    most = 0
     with pytest.raises(torch.OutOfMemoryError):
-        planned(ready(cnn(seed=1)), 1000)
+        planned(on_a_gpu(cnn()), 1000)
 
 
 def test_what_was_measured_is_kept_until_the_model_changes(monkeypatch):
@@ -163,10 +181,10 @@ def test_maps_are_the_same_in_either_runtime_and_say_which_it_was():
 def test_a_translation_pays_only_where_torch_would_take_seconds(monkeypatch):
     priced(monkeypatch, lambda n, plan: 1.0 if plan.runtime == "openvino" else 10.0, operations=5e8)
     classifier = ready(cnn())
-    assert planned(classifier, 299).runtime == "torch"
-    assert planned(classifier, 300).runtime == "openvino"
-    assert planned(classifier, 299).runtime == "torch"
-    assert planned(classifier, 300, runtime="torch").runtime == "torch"
+    assert planned(classifier, 149).runtime == "torch"
+    assert planned(classifier, 150).runtime == "openvino"
+    assert planned(classifier, 149).runtime == "torch"
+    assert planned(classifier, 150, runtime="torch").runtime == "torch"
 
 
 def test_a_much_slower_translation_is_left_and_says_so(monkeypatch):

@@ -19,9 +19,8 @@ from test_methods import ripple, shapley
 
 import xai_widgets as xw
 from xai_widgets.methods._coalitions import Coalitions
-from xai_widgets.methods._settling import MARGIN, Rule, looks
+from xai_widgets.methods._settling import MARGIN, Rule, looks, until
 from xai_widgets.methods._surrogate import covariance, effects, process
-from xai_widgets.methods.kernel_shap import _masks
 from xai_widgets.methods.lime import cosine_distances, paired_masks
 from xai_widgets.registry import get_method
 
@@ -146,7 +145,7 @@ def test_what_a_guess_misses_is_what_one_misses_that_never_saw_the_fold():
 @pytest.mark.parametrize("n_samples", [10, 63, 64, 65, 300, 301])
 def test_the_first_samples_of_a_longer_run_are_those_of_a_shorter_one(n_segments, n_samples):
     def shaps(n):
-        return np.concatenate(list(_masks(Coalitions(np.random.default_rng(5), n_segments), looks(10, n - n % 2))))
+        return np.concatenate(list(until(looks(10, n - n % 2), Coalitions(np.random.default_rng(5), n_segments))))
 
     def limes(n):
         return np.concatenate(list(paired_masks(np.random.default_rng(5), n, n_segments)))
@@ -160,7 +159,9 @@ def test_the_first_samples_of_a_longer_run_are_those_of_a_shorter_one(n_segments
 
 @pytest.mark.parametrize("n", [2, 5, 8])
 def test_when_everything_is_asked_each_coalition_is_asked_once(n):
-    masks = np.concatenate(list(_masks(Coalitions(np.random.default_rng(0), n, everything=True), looks(10, 2**n))))
+    pairs = Coalitions(np.random.default_rng(0), n, everything=True)
+    ends = np.stack([np.zeros(n, bool), np.ones(n, bool)])
+    masks = np.concatenate(list(until(looks(10, 2**n), itertools.chain([ends], pairs))))
     assert sorted(map(tuple, masks.tolist())) == sorted(itertools.product([False, True], repeat=n))
 
 

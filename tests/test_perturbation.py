@@ -192,7 +192,7 @@ def test_feature_ablation_equals_captums(space, n_segments):
     question = problem(model, PIXELS, segments="grid", n_segments=n_segments, target=1, space=space)
     theirs = FeatureAblation(model if space == "logit" else lambda x: model(x).softmax(1)).attribute(
         question.inputs[None], baselines=question.off_inputs[None], target=1,
-        feature_mask=question.label_tensor[None, None],
+        feature_mask=torch.from_numpy(question.labels).long()[None, None],
     )  # fmt: skip
     ours = run("feature_ablation", question)
     assert np.abs(ours.regions[question.labels] - theirs[0, 0].detach().numpy()).max() < 1e-9

@@ -1,9 +1,9 @@
 """How a model is asked about many pictures at the least price.
 
 On a CPU the same question must get the same bytes again, so everything that can change the last bits is chosen by what
-can be counted: the multiplications of one answer say how many pictures are asked at once, and whether it pays to
-translate the model for a faster runtime. The clock has its say where bits cannot change, and on a GPU. What was used
-stands in the explanation.
+can be counted: the size of a picture and the multiplications of one answer say how many pictures are asked at once, and
+whether it pays to translate the model for a faster runtime. The clock has its say on a GPU. What was used stands in the
+explanation.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
 RUNTIMES = ("auto", "torch", "openvino")
 
-FEW = {"cpu": 4, "cuda": 64}
-"""Pictures at once where nothing is known: a CPU's caches hold what a few need, a GPU wants many."""
+FEW = {"cpu": 8, "cuda": 64}
+"""Pictures at once where nothing is known: on a CPU of eleven models of torchvision each but the smallest was within a
+fifth of its best with 8 pictures of 224 × 224 (`benchmarks/engine.py`). A GPU wants many."""
 
 LARGEST = {"cpu": 64, "cuda": 512}
 """Beyond these no batch size is tried."""
@@ -44,16 +45,20 @@ ROOM = 5e6
 """Bytes of pictures in a batch on a CPU, eight of 224 × 224: their activations take some thirty times as much, and that
 is to stay under 200 MB."""
 
-MANY = 200
+BATCH = 7e10
+"""Floating-point operations of a batch on a CPU: about a second on two cores, for a reader may stop after each. By then
+a larger batch is no faster."""
+
+MANY = 100
 """Expected pictures from which it pays to look for a better way."""
 
-BATCH = 4e9
-"""Floating-point operations of a batch on a CPU, a careful guess: `benchmarks/overhead.py` found the bare model fastest
-with 8 pictures of EfficientNet-Lite0 and 32 of ResNet-18, where this takes 4 of both."""
+TRANSLATION = 7.5e10
+"""Expected floating-point operations from which a translation pays: on two cores torch takes two and a half seconds for
+them, and so does translating. In one call few models save that much, in a few all do (`benchmarks/engine.py`)."""
 
-TRANSLATION = 1.5e11
-"""Expected floating-point operations from which a translation pays: on two cores torch takes about five seconds for
-them and translating about two; then a picture takes less than half of the time (`benchmarks/overhead.py`)."""
+CONVOLVED = 0.5
+"""Least share of convolutions in a model's operations for a translation: OpenVINO computes them faster, but products of
+matrices no faster than torch."""
 
 _SLOWER = 1.5
 """A translation that takes so much longer than torch is left; less is no reason, for the clock is not to choose."""
@@ -105,17 +110,21 @@ class Engine:
         self._torch: Plan | None = None
         self._rounded: Plan | None = None
         self._operations: float | None = None
+        self._convolved = 0.0
+        """The share of convolutions in those."""
         self._compiling: Future[translation.Translation] | None = None
         self._translated: Plan | str = ""
         """The plan with OpenVINO, or why there is none; empty where nobody has tried."""
+        self._slow = ""
+        """Why the translation is not used unless somebody insists."""
 
     def few(self, classifier: Classifier, batch_size: int | str = "auto", *, quick: bool = False) -> Plan:
         """How to ask about a few pictures; `quick` takes a translation if there happens to be a faster one."""
-        if quick and isinstance(self._translated, Plan) and self._translated.ms < self._torch.ms:
+        if quick and isinstance(self._translated, Plan) and not self._slow:
             return _sized(self._translated, batch_size)
         precision = str(classifier.dtype).removeprefix("torch.")
-        size = FEW.get(classifier.device.type, 16)
-        return _sized(Plan("torch", precision, size, classifier.memory_format == torch.channels_last), batch_size)
+        plan = Plan("torch", precision, _few(classifier), classifier.memory_format == torch.channels_last)
+        return _sized(plan, batch_size)
 
     def plan(
         self, classifier: Classifier, n_expected: int, runtime: str = "auto", batch_size: int | str = "auto"
@@ -132,28 +141,21 @@ class Engine:
                 raise ArgumentError(_REFUSED.format(translation.unfit(classifier)))
             yield self.few(classifier, batch_size)
             return
-        if self._torch is None:
-            self._torch = yield from self._measured(classifier)
-        plan = self._torch
+        plan = yield from self._measured(classifier)
         if runtime != "torch":
-            pays = self._counted(classifier) * n_expected >= TRANSLATION
+            pays = self._counted(classifier) * n_expected >= TRANSLATION and self._convolved >= CONVOLVED
             reason = translation.unfit(classifier)
             if not reason and (pays or runtime == "openvino"):
-                if plan.ms is None:
-                    self._torch = plan = yield from self._fitting(classifier, plan)
                 yield from self._translating(classifier)
-                reason = "" if isinstance(self._translated, Plan) else self._translated
-                plan = self._better(plan, insist=runtime == "openvino")
+                if isinstance(self._translated, Plan):
+                    insist = runtime == "openvino" or not self._slow
+                    plan = self._translated if insist else replace(plan, note=self._slow)
+                else:
+                    reason = self._translated
+                    plan = replace(plan, note=reason)
             if runtime == "openvino" and reason:
                 raise ArgumentError(_REFUSED.format(reason))
         yield _sized(plan, batch_size)
-
-    def _better(self, plan: Plan, *, insist: bool) -> Plan:
-        if not isinstance(self._translated, Plan):
-            return replace(plan, note=self._translated)
-        if insist or self._translated.ms < _SLOWER * plan.ms:
-            return self._translated
-        return replace(plan, note=f"OpenVINO takes {self._translated.ms:.3g} ms a picture.")
 
     def rounded(self, problem: Problem, plan: Plan, n_expected: int) -> Plan:
         """The plan in bfloat16, where that is faster here and its error too small to be seen in what `n_expected` tell.
@@ -212,23 +214,32 @@ class Engine:
                 with _Counter() as counter:
                     self._scores(classifier, self.few(classifier), classifier.example[None])
                 self._operations = counter.operations
+                self._convolved = counter.convolved / max(counter.operations, 1.0)
             except (XaiError, RuntimeError):  # a model may not bear to be watched
                 self._operations = 0.0
         return self._operations
 
     def _measured(self, classifier: Classifier) -> Iterator[None]:
-        """The plan for torch: by count on a CPU, which takes one answer, else by the clock."""
-        plan = self.few(classifier)
-        if classifier.device.type != "cpu":
-            return (yield from self._larger(classifier, (yield from self._fitting(classifier, plan))))
-        operations = self._counted(classifier)
-        size = plan.batch_size
-        while operations and 2 * size <= _largest(classifier) and 2 * size * operations <= BATCH:
-            size *= 2
-        return replace(plan, batch_size=size)
+        """The plan for torch: by count on a CPU, which takes one answer, else by the clock, once."""
+        if classifier.device.type == "cpu":
+            return replace(self.few(classifier), batch_size=self._room(classifier))
+        if self._torch is None:
+            self._torch = yield from self._larger(classifier, (yield from self._fitting(classifier)))
+        return self._torch
 
-    def _fitting(self, classifier: Classifier, plan: Plan) -> Iterator[None]:
-        """The plan, timed, with the largest batch size up to its own that fits into the memory."""
+    def _room(self, classifier: Classifier) -> int:
+        """How many pictures to ask about at once on a CPU."""
+        size, operations = _few(classifier), self._counted(classifier)
+        while size > 1 and size * operations > BATCH:
+            size //= 2
+        most = min(LARGEST["cpu"], _holds(classifier)) if operations else size
+        while 2 * size <= most and 2 * size * operations <= BATCH:
+            size *= 2
+        return size
+
+    def _fitting(self, classifier: Classifier) -> Iterator[None]:
+        """What nobody measured, timed, with the largest batch size up to its own that fits into the memory."""
+        plan = self.few(classifier)
         while True:
             yield None
             try:
@@ -240,7 +251,7 @@ class Engine:
 
     def _larger(self, classifier: Classifier, best: Plan) -> Iterator[None]:
         """The plan with a batch size that is not beaten by its double."""
-        while best.batch_size * 2 <= _largest(classifier):
+        while best.batch_size * 2 <= LARGEST.get(classifier.device.type, 64):
             yield None
             try:
                 larger = self._timed(classifier, replace(best, batch_size=best.batch_size * 2))
@@ -251,15 +262,15 @@ class Engine:
             best = larger
         return best
 
-    def _timed(self, classifier: Classifier, plan: Plan) -> Plan:
-        """The plan with what a picture costs: the better of two batches behind one that warms up."""
+    def _timed(self, classifier: Classifier, plan: Plan, turns: int = 3) -> Plan:
+        """The plan with what a picture costs: the best of some batches behind one that warms up."""
         batch = classifier.example.expand(plan.batch_size, *classifier.example.shape)
         seconds = []
-        for _ in range(3):
+        for _ in range(turns):
             start = time.perf_counter()
             self._scores(classifier, plan, batch).cpu()  # what a GPU has begun is not done
             seconds.append(time.perf_counter() - start)
-        return replace(plan, ms=1000 * min(seconds[1:]) / plan.batch_size)
+        return replace(plan, ms=1000 * min(seconds[1:] or seconds) / plan.batch_size)
 
     # ---- translating -----------------------------------------------------------------------------------------------
 
@@ -284,8 +295,11 @@ class Engine:
             if gap > translation.TOLERANCE:
                 self._translated = f"OpenVINO's answers differ by {gap:.1g}."
                 return
-            plan = self._timed(classifier, Plan("openvino", "float32", FEW["cpu"], channels_last=False))
-            self._translated = yield from self._larger(classifier, plan)
+            plan = Plan("openvino", "float32", self._room(classifier), channels_last=False)
+            self._translated = self._timed(classifier, plan)
+            torch_ms = self._timed(classifier, self.few(classifier), turns=1).ms
+            if self._translated.ms > _SLOWER * torch_ms:
+                self._slow = f"OpenVINO takes {self._translated.ms:.3g} ms a picture, torch {torch_ms:.3g}."
         except (XaiError, RuntimeError) as error:
             self._translated = f"OpenVINO cannot take it: {first_line(error)}"
 
@@ -295,22 +309,27 @@ class _Counter(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.operations = 0.0
+        self.operations = self.convolved = 0.0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func._overloadpacket)  # noqa: SLF001 - how torch's own counter asks
         if formula is not None:
-            self.operations += float(formula(*args, **(kwargs or {}), out_val=out))
+            operations = float(formula(*args, **(kwargs or {}), out_val=out))
+            self.operations += operations
+            self.convolved += operations if "conv" in func.name() else 0.0
         return out
 
 
-def _largest(classifier: Classifier) -> int:
-    """The largest batch to try."""
-    most = LARGEST.get(classifier.device.type, 64)
-    if classifier.device.type != "cpu":
-        return most
-    return min(most, max(FEW["cpu"], int(ROOM / (classifier.example.numel() * classifier.example.element_size()))))
+def _few(classifier: Classifier) -> int:
+    """How many pictures to ask about at once where nothing is known but how large they are."""
+    size = FEW.get(classifier.device.type, 16)
+    return size if classifier.device.type != "cpu" else max(1, min(size, _holds(classifier)))
+
+
+def _holds(classifier: Classifier) -> int:
+    """How many pictures `ROOM` holds."""
+    return int(ROOM / (classifier.example.numel() * classifier.example.element_size()))
 
 
 def _rounds(device: torch.device) -> bool:

@@ -10,13 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xai_widgets.engine import FEW
 from xai_widgets.errors import MethodError
 
 if TYPE_CHECKING:
     from xai_widgets.problem import Problem
 
 _Answer = TypeVar("_Answer")
+
+AT_ONCE = {"cpu": 4, "cuda": 64}
+"""Pictures at once: fewer than are asked without gradients, for all that a model computes on the way must be kept."""
 
 
 class Gradients(NamedTuple):
@@ -88,7 +90,7 @@ def batches(problem: Problem, chunks: Iterable[Tensor], ask: Callable[[Problem, 
     """
     size = problem.batch_size
     if size == "auto":
-        size = FEW.get(problem.classifier.device.type, 16)
+        size = AT_ONCE.get(problem.classifier.device.type, 16)
     pictures = chain.from_iterable(chunks)
     while batch := list(islice(pictures, size)):
         try:

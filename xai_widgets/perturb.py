@@ -35,7 +35,7 @@ def compose(problem: Problem, masks: np.ndarray) -> Tensor:
     """
     kept = torch.tensor(masks, device=problem.classifier.device)
     if kept.ndim == 2:
-        kept = kept.index_select(1, problem.label_tensor.flatten()).reshape(len(masks), *problem.view.shape)
+        kept = kept.index_select(1, problem.label_tensor).reshape(len(masks), *problem.view.shape)
     kept = kept[:, None]
     if kept.dtype == torch.bool:
         return torch.where(kept, problem.inputs, problem.off_inputs)

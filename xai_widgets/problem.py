@@ -123,10 +123,10 @@ class Problem:
 
     @cached_property
     def label_tensor(self) -> Tensor:
-        """The label map (h, w) on the model's device."""
+        """The label map on the model's device, row by row, (h · w,)."""
         import torch
 
-        return torch.as_tensor(self.labels, dtype=torch.long, device=self.classifier.device)
+        return torch.as_tensor(self.labels, dtype=torch.long, device=self.classifier.device).flatten()
 
     def rng(self) -> np.random.Generator:
         """A fresh generator; the same seed gives the same numbers."""

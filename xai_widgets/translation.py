@@ -65,13 +65,13 @@ class Translation:
         return scores
 
     def gap(self, classifier: Classifier, *, quick: bool = False) -> float:
-        """The largest difference from the model's answers, on the picture and altered ones; `quick` on two of them.
+        """The largest difference from the model's answers, on the picture and altered ones; `quick` on it alone.
 
         In probabilities, or in scores as part of the largest, whichever is more.
         """
         example = classifier.example
         pictures = torch.stack([example, example.roll(7, -2), example.flip(-1), 0.5 * example, 0 * example])
-        pictures = pictures[:2] if quick else pictures
+        pictures = pictures[:1] if quick else pictures
         with guard(classifier.guarded, classifier.habits), torch.no_grad():
             theirs = torch.cat([classifier.scores(picture[None]) for picture in pictures])
         ours = self(pictures)

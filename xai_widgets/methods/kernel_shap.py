@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any
 
 import numpy as np
 
 from xai_widgets.methods import _settling
+from xai_widgets.methods._algebra import on_one_thread
 from xai_widgets.methods._coalitions import Coalitions
-from xai_widgets.methods._settling import Rule, least, looks, student
+from xai_widgets.methods._settling import Rule, least, looks, student, until
 from xai_widgets.methods._surrogate import TUNED_ON, Process, process, tune
 from xai_widgets.problem import Estimate, Problem, Steps
 from xai_widgets.registry import MethodInfo, Param
@@ -55,7 +57,7 @@ def kernel_shap(
     often as stated, and the first samples of a longer run are those of a shorter one (tests/test_estimators.py).
     """
     n_segments, paired = problem.n_segments, interactions == "pairs"
-    total = _cost(problem, n_samples, confidence, top, interactions)
+    total = _cost(problem, n_samples, interactions)
     coalitions = Coalitions(problem.rng(), n_segments, everything=2 ** min(n_segments, 60) <= total)
     at = looks(10, total)
     first = max(least(n_segments), _for_pairs(n_segments) if paired else 0)
@@ -63,7 +65,8 @@ def kernel_shap(
     game: _Game | None = None
     before: Estimate | None = None
     estimate, scores = Estimate(), list[float]()
-    for _, answers in problem.perturb(_masks(coalitions, at)):
+    ends = np.stack([np.zeros(n_segments, bool), np.ones(n_segments, bool)])
+    for _, answers in problem.perturb(until(at, chain([ends], coalitions))):
         scores.extend(problem.target.of(answers).tolist())
         if game is None and len(scores) >= 2:
             game = _Game(coalitions, scores[0], scores[1])
@@ -77,23 +80,6 @@ def kernel_shap(
                 estimate = game.with_interactions(estimate)
         yield replace(estimate, done=len(scores), total=total, n_forward=len(scores))
         if len(scores) == total:
-            return
-
-
-def _masks(coalitions: Coalitions, at: list[int]) -> Iterator[np.ndarray]:
-    """None, all, then pairs, in chunks that end where a look is due: nothing is asked that is not looked at."""
-    yield np.stack([np.zeros(coalitions.n_segments, bool), np.ones(coalitions.n_segments, bool)])
-    given, due = 2, iter(at)
-    look = next((each for each in due if each > given), 0)
-    for pairs in coalitions if coalitions.n_segments > 1 else ():
-        start = 0
-        while start < len(pairs) and look:
-            chunk = pairs[start : start + look - given]
-            yield chunk
-            start, given = start + len(chunk), given + len(chunk)
-            if given == look:
-                look = next(due, 0)
-        if not look:
             return
 
 
@@ -117,6 +103,7 @@ class _Game:
         pairs = np.array(scores[2:]).reshape(-1, 2)
         self._halves, self._means = (pairs[:, 0] - pairs[:, 1]) / 2, pairs.mean(1)
 
+    @on_one_thread()
     def estimate(self, rule: Rule, *, final: bool) -> Estimate:
         """Values, their errors where there are pairs enough, and how settled their order is."""
         n_segments, asked = self.coalitions.n_segments, 2 * len(self._halves) + 2
@@ -177,6 +164,7 @@ class _Game:
             fourth += (pulls**4).sum(0)
         return total, squares, fourth, part
 
+    @on_one_thread()
     def with_interactions(self, estimate: Estimate) -> Estimate:
         """The Faith-Shap indices of pairs beside the values, or a warning that says how many samples they take.
 
@@ -213,13 +201,7 @@ def _for_pairs(n_segments: int) -> int:
     return 2 + 2 * math.ceil(3 * n_segments * (n_segments - 1) / 4)
 
 
-def _cost(
-    problem: Problem,
-    n_samples: int | None = None,
-    confidence: float | None = 0.95,
-    top: int = 5,
-    interactions: str = "none",
-) -> int:
+def _cost(problem: Problem, n_samples: int | None = None, interactions: str = "none", **_: Any) -> int:
     n_segments = problem.n_segments
     wanted = n_samples or max(2 * n_segments + 2048, _for_pairs(n_segments) if interactions == "pairs" else 0)
     return min(wanted - wanted % 2, 2 ** min(n_segments, 60))

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from xai_widgets.methods import _settling
-from xai_widgets.methods._settling import Rule, least, looks, student
+from xai_widgets.methods._algebra import on_one_thread
+from xai_widgets.methods._settling import Rule, least, looks, student, until
 from xai_widgets.problem import Estimate, Problem, Steps
 from xai_widgets.registry import MethodInfo, Param
 
@@ -70,7 +71,7 @@ def lime(
     at = looks(10, total)
     rule = Rule(confidence, top, max(1, sum(look >= least(n_segments) for look in at)))
     fit, estimate, before, done = _Fit(n_segments, kernel_width), Estimate(), None, 0
-    for batch, answers in problem.perturb(_until(at, paired_masks(problem.rng(), total, n_segments))):
+    for batch, answers in problem.perturb(until(at, paired_masks(problem.rng(), total, n_segments))):
         fit.hear(batch, problem.target.of(answers))
         done += len(batch)
         if done in at:
@@ -81,19 +82,6 @@ def lime(
         yield replace(estimate, done=done, total=total, n_forward=done)
         if done == total:
             return
-
-
-def _until(at: list[int], chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same masks in chunks that end where a look is due: nothing is asked that is not looked at."""
-    given, due = 0, list(at)
-    for chunk in chunks:
-        start = 0
-        while start < len(chunk):
-            part = chunk[start : start + due[0] - given]
-            yield part
-            start, given = start + len(part), given + len(part)
-            if given == due[0]:
-                due.pop(0)
 
 
 class _Fit:
@@ -109,6 +97,7 @@ class _Fit:
         self._bits.append(np.packbits(masks, axis=1))
         self._scores.append(np.array(scores))
 
+    @on_one_thread()
     def estimate(self, rule: Rule) -> Estimate:
         """Weights, their errors where there are pairs enough, and how settled their order is."""
         bits, scores = np.concatenate(self._bits), np.concatenate(self._scores)

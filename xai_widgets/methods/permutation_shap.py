@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from xai_widgets.methods._settling import NORMAL
 from xai_widgets.problem import Estimate, Problem, Steps
 from xai_widgets.registry import MethodInfo, Param
 
@@ -85,7 +86,7 @@ def _estimate(shares: np.ndarray, done: int, total: int, change: float) -> Estim
         from scipy.special import stdtrit
 
         # Ten pairs leave nine degrees of freedom: stretched, so that 1.96 errors are Student's interval of 95 %.
-        errors = shares.std(0, ddof=1) / np.sqrt(n_pairs) * stdtrit(n_pairs - 1, 0.975) / 1.959964
+        errors = shares.std(0, ddof=1) / np.sqrt(n_pairs) * stdtrit(n_pairs - 1, 0.975) / NORMAL
     elif done == total:
         notes = ("One permutation does not say how sure these shares are; take 2 or more.",)
     return Estimate(
