@@ -1,7 +1,7 @@
 """Are the engine's constants right: eight pictures at once on a CPU, and a translation that pays for itself?
 
-Eleven models of torchvision with random weights, 224 × 224: the price of a picture in batches of 1 to 32, channels_last,
-what translating for OpenVINO takes, and the price then. `xai_widgets.engine` chooses by these, not by its own clock.
+Eleven models of torchvision with random weights, 224 × 224: the price of a picture in batches of 1 to 32, laid out
+channels_last, what translating for OpenVINO takes, and the price then. The engine goes by these, not by a clock.
 """
 
 from __future__ import annotations

@@ -297,7 +297,7 @@ class Engine:
                 return
             plan = Plan("openvino", "float32", self._room(classifier), channels_last=False)
             self._translated = self._timed(classifier, plan)
-            torch_ms = self._timed(classifier, self.few(classifier), turns=1).ms
+            torch_ms = self._timed(classifier, self.few(classifier, min(4, plan.batch_size)), turns=1).ms
             if self._translated.ms > _SLOWER * torch_ms:
                 self._slow = f"OpenVINO takes {self._translated.ms:.3g} ms a picture, torch {torch_ms:.3g}."
         except (XaiError, RuntimeError) as error:
