@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from xai_widgets.problem import Problem
 
 
-def compose(problem: Problem, masks: np.ndarray) -> Tensor:
+def compose(problem: Problem, masks: np.ndarray, out: Tensor | None = None) -> Tensor:
     """Pictures with parts switched off, as model input.
 
     Parameters
@@ -28,6 +28,8 @@ def compose(problem: Problem, masks: np.ndarray) -> Tensor:
     problem : Problem
     masks : ndarray, shape (n, S) or (n, h, w)
         True or 1 keeps a region or pixel, False or 0 takes the baseline's, floats in between mix the two.
+    out : Tensor, shape (m, C, h, w), optional
+        Where to put them, for m ≥ n.
 
     Returns
     -------
@@ -36,10 +38,10 @@ def compose(problem: Problem, masks: np.ndarray) -> Tensor:
     kept = torch.tensor(masks, device=problem.classifier.device)
     if kept.ndim == 2:
         kept = kept.index_select(1, problem.label_tensor).reshape(len(masks), *problem.view.shape)
-    kept = kept[:, None]
+    kept, out = kept[:, None], None if out is None else out[: len(masks)]
     if kept.dtype == torch.bool:
-        return torch.where(kept, problem.inputs, problem.off_inputs)
-    return torch.lerp(problem.off_inputs, problem.inputs, kept.to(problem.inputs.dtype))
+        return torch.where(kept, problem.inputs, problem.off_inputs, out=out)
+    return torch.lerp(problem.off_inputs, problem.inputs, kept.to(problem.inputs.dtype), out=out)
 
 
 def perturb(problem: Problem, masks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -65,18 +67,24 @@ def perturb(problem: Problem, masks: Iterable[np.ndarray]) -> Iterator[tuple[np.
     plan = problem.given_plan or engine.few(classifier, problem.batch_size, quick=True)
     kept = problem.answers.of(stamp)
     size = min(plan.batch_size, tally.largest or plan.batch_size)
+    # One place for all batches: where each had its own, the answers that are kept would lie between them, and the memory
+    # of those before could not be used again.
+    place = problem.inputs.new_empty(0, *problem.inputs.shape)
     for chunk in masks:
         keys = Answers.keys(chunk, problem.space, plan.runtime, plan.precision)
         start = 0
         while start < len(chunk):
             stop, unknown = _reach(kept, keys, start, size)
             try:
-                inputs = compose(problem, chunk[unknown]) if unknown else None
-                found = () if inputs is None else engine.answers(classifier, plan, inputs, problem.space)
+                if len(place) < len(unknown):
+                    place = problem.inputs.new_empty(len(unknown), *problem.inputs.shape)
+                asked = compose(problem, chunk[unknown], place) if unknown else None
+                found = () if asked is None else engine.answers(classifier, plan, asked, problem.space)
             except torch.OutOfMemoryError:
                 if size == 1:
                     raise
                 tally.largest = size = max(1, min(size, len(unknown)) // 2)
+                place = problem.inputs.new_empty(0, *problem.inputs.shape)
                 continue
             fresh = dict(zip(unknown, found, strict=True))
             for at, answer in fresh.items():
