@@ -67,8 +67,8 @@ def perturb(problem: Problem, masks: Iterable[np.ndarray]) -> Iterator[tuple[np.
     plan = problem.given_plan or engine.few(classifier, problem.batch_size, quick=True)
     kept = problem.answers.of(stamp)
     size = min(plan.batch_size, tally.largest or plan.batch_size)
-    # One place for all batches: if each had its own, the answers that are kept would lie between them, and the memory of
-    # those before could not be used again.
+    # One place for all batches: if each had its own, the answers that are kept would lie between them, and memory that
+    # is given back could not be used again.
     place = problem.inputs.new_empty(0, *problem.inputs.shape)
     for chunk in masks:
         keys = Answers.keys(chunk, problem.space, plan.runtime, plan.precision)
