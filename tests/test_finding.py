@@ -388,3 +388,14 @@ def test_no_other_map_is_shown_where_none_is_wanted(make, costly, monkeypatch, w
     w.wait(20)
     assert painted
     assert not any(heat["preview"] for _, _, heat in painted)
+
+
+def test_what_cannot_run_is_found_out_behind_the_first_map(make, sampler):
+    sampler.gate = threading.Semaphore(0)
+    w = make(method="sampler")
+    reasons = {row["name"]: row["unfit"] for row in w.methods}
+    assert len(reasons) > 40
+    assert reasons["attention_rollout"] == ""  # nobody has looked
+    sampler.gate.release(1000)
+    w.wait()
+    until(lambda: {row["name"]: row["unfit"] for row in w.methods}["attention_rollout"])

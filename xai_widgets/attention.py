@@ -187,9 +187,10 @@ class Tokens:
         return relevance[list(self.read), self.prefix :].mean(0).unflatten(0, self.grid)
 
 
-def unfit(classifier: Classifier) -> str:
-    """Why the attention of this model cannot be read, in one line, or an empty string."""
-    return _look(classifier).reason
+def unfit(classifier: Classifier, *, asking: bool = True) -> str:
+    """Why the attention of this model cannot be read, in one line, or an empty string; see `layers.unfit`."""
+    look = _look(classifier, asking=asking)
+    return "" if look is None else look.reason
 
 
 def find(classifier: Classifier) -> Tokens:

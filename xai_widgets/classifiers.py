@@ -172,10 +172,15 @@ class Classifier:
         """Add to what a reader of any map of this model should know."""
         self.warnings = (*self.warnings, words)
 
-    def no_gradient(self) -> str:
-        """Why no gradient of the answer reaches the picture, in one line, or empty; found out by trying, once."""
+    def no_gradient(self, *, asking: bool = True) -> str:
+        """Why no gradient of the answer reaches the picture, in one line, or empty; found out by trying, once.
+
+        Unless `asking`, it is told only if it is known already.
+        """
         if self.opaque:
             return f"Needs a torch module to look into; {self.name} {self.opaque}."
+        if self._no_gradient is None and not asking:
+            return ""
         if self._no_gradient is None:
             try:
                 with self.differentiable(self.example) as (leaf, forward):

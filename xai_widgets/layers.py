@@ -102,9 +102,13 @@ def survey(classifier: Classifier) -> tuple[Layer, ...]:
     return tuple(layer for layer in _look(classifier).layers if layer.n_places > 1)
 
 
-def unfit(classifier: Classifier) -> str:
-    """Why no layer of this model can be read, in one line, or an empty string."""
-    return _look(classifier).reason
+def unfit(classifier: Classifier, *, asking: bool = True) -> str:
+    """Why no layer of this model can be read, in one line, or an empty string.
+
+    Unless `asking`, it is told only if it is known already.
+    """
+    look = _look(classifier, asking=asking)
+    return "" if look is None else look.reason
 
 
 def choose(classifier: Classifier) -> Layer:
@@ -205,12 +209,15 @@ class Look:
 _AnyLook = TypeVar("_AnyLook", bound=Look)
 
 
-def once(look: Callable[[Classifier], _AnyLook]) -> Callable[[Classifier], _AnyLook]:
-    """Look once at each classifier and picture: what lasts is the same for every class and method."""
+def once(look: Callable[[Classifier], _AnyLook]) -> Callable[..., Any]:
+    """Look once at each classifier and picture: what lasts is the same for every class and method.
+
+    With ``asking=False`` nobody looks who has not looked before: then it is None.
+    """
     looks: WeakKeyDictionary[Classifier, tuple[Tensor | None, _AnyLook]] = WeakKeyDictionary()
 
     @wraps(look)
-    def kept(classifier: Classifier) -> _AnyLook:
+    def kept(classifier: Classifier, *, asking: bool = True) -> _AnyLook | None:
         example, found = looks.get(classifier, (None, None))
         if found is None or example is not classifier.example:
             # An earlier call may have looked at the same model and size.
@@ -220,6 +227,8 @@ def once(look: Callable[[Classifier], _AnyLook]) -> Callable[[Classifier], _AnyL
                 else classifier.key(f"{look.__module__}.{look.__qualname__}", classifier.example)
             )
             found = known.recall(classifier.model, key)
+            if found is None and not asking:
+                return None
             if found is None:
                 found = look(classifier)
                 if found.lasting:

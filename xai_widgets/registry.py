@@ -8,7 +8,7 @@ import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from xai_widgets.errors import ArgumentError, MethodError, nearest
 
@@ -29,6 +29,10 @@ FAMILIES = {
 
 BUDGETS = ("n_samples", "max_evals", "n_permutations", "n_designs")
 """What methods call the number of altered pictures, orders or points that they draw."""
+
+
+Effort = Literal["none", "some", "any"]
+"""What may be done to find something out, see `MethodInfo.unfit`."""
 
 
 @dataclass(frozen=True)
@@ -187,23 +191,24 @@ class MethodInfo:
                 )
         return {name: param.check(given.get(name, param.default)) for name, param in known.items()}
 
-    def unfit(self, classifier: Any, *, asking: bool = True) -> str:
+    def unfit(self, classifier: Any, effort: Effort = "any") -> str:
         """Why it cannot run on this model, in one line, or an empty string.
 
-        Unless `asking`, what takes seconds to find out is left open.
+        `effort` says what may be done to find out: with "none" only what is known is told, with "some" the model is
+        asked a few times, with "any" it may take seconds.
         """
         if self.needs == "gradients":
-            return classifier.no_gradient()
+            return classifier.no_gradient(asking=effort != "none")
         if self.needs == "layer":
             from xai_widgets import layers
 
-            return layers.unfit(classifier)
+            return layers.unfit(classifier, asking=effort != "none")
         if self.needs == "canonical":
-            return classifier.no_copy(asking=asking)
+            return classifier.no_copy(asking=effort == "any")
         if self.needs == "attention":
             from xai_widgets import attention
 
-            return attention.unfit(classifier)
+            return attention.unfit(classifier, asking=effort != "none")
         return ""
 
 

@@ -131,17 +131,16 @@ class Session:
         """Forward passes a method will take."""
         return int(info.cost(self._toggles, **params))
 
-    def menu(self, given: Mapping[str, Mapping[str, Any]], *, asking: bool = True) -> list[MethodRow]:
+    def menu(self, given: Mapping[str, Mapping[str, Any]], effort: registry.Effort = "any") -> list[MethodRow]:
         """Every method with its parameters and its price on this model, or the reason why it cannot run.
 
-        `given` holds parameters by method, where they are not the defaults. Unless `asking`, reasons that take seconds
-        to find out are left open.
+        `given` holds parameters by method, where they are not the defaults; for `effort` see `MethodInfo.unfit`.
         """
         reasons: dict[str, str] = {}  # by need: a model that fails is not asked again for each method
         rows = []
         for info in registry.methods():
             if info.needs not in reasons:
-                reasons[info.needs] = info.unfit(self.classifier, asking=asking)
+                reasons[info.needs] = info.unfit(self.classifier, effort)
             rows.append(self._row(info, given.get(info.name, {}), reasons[info.needs]))
         return rows
 

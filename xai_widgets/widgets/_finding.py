@@ -249,9 +249,10 @@ class Finding:
             widget.gallery = wire.gallery(explanation)
             if over:
                 self.settle()
-                widget.reprice()
             else:
                 self._tell(estimate.done, estimate.total, left)
+        if over or self._maps == 1:  # what it takes to find out which methods fit, the first map need not wait for
+            widget.reprice()
 
     def _bare(self, question: Question) -> bool:
         """Whether nothing on show is about this class of this picture."""

@@ -120,7 +120,7 @@ class Explorer(anywidget.AnyWidget):
             picture=wire.picture(session.view.image, session.regions.off_image),
             regions=wire.regions(session.regions.labels),
             class_names=list(session.class_names or [f"class {i}" for i in range(len(session.probabilities))]),
-            methods=session.menu(self._settings.given, asking=False),
+            methods=session.menu(self._settings.given, "none"),  # the first map comes first
             pictures=self._strip.blank(),
             layer=self._settings.layer(method, session),
             params=self._settings.plain(method),
@@ -432,7 +432,7 @@ class Explorer(anywidget.AnyWidget):
 
     def reprice(self) -> None:
         """The methods again, with what was learned meanwhile: what a call costs, which cannot run."""
-        self.methods = self._session.menu(self._settings.given, asking=False)
+        self.methods = self._session.menu(self._settings.given, "some")
 
     def _request_prediction(self) -> None:
         session, active, off = self._session, self.active, self._off()
