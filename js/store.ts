@@ -8,6 +8,7 @@ import { makeRamps, type Ramp, type Ramps, rampFor } from "./lib/color.ts";
 import { Evidence } from "./lib/evidence.ts";
 import { type Place, places } from "./lib/geometry.ts";
 import { present, push, step } from "./lib/history.ts";
+import { type Part, WHOLE } from "./lib/part.ts";
 import { bandOf, promise, type Test } from "./lib/word.ts";
 import type { Heat, MethodRow, Request, Traits, Verdict } from "./protocol.ts";
 import * as words from "./words.ts";
@@ -19,6 +20,7 @@ export type Topic =
   | "looks"
   | "opacity"
   | "point"
+  | "part"
   | "marks"
   | "status"
   | "trouble"
@@ -28,7 +30,7 @@ export type Topic =
   | "list";
 
 /** Nothing on show stays as it is when the picture is another one. */
-const ALL_OF_IT: Topic[] = ["picture", "heat", "answer", "point", "marks"];
+const ALL_OF_IT: Topic[] = ["picture", "heat", "answer", "point", "part", "marks"];
 
 /** Which topics a changed trait touches. */
 const TOUCHES: Record<keyof Traits, Topic[]> = {
@@ -82,6 +84,10 @@ export class Store {
     view: "heat" as "heat" | "evidence" | "photo",
     peek: false,
     outlines: false,
+    /** At which share of the bar the colours end. */
+    reach: 1,
+    /** Which part of the picture is on show. */
+    part: WHOLE as Part,
     hideUnclear: false,
     filter: "all" as "all" | "for" | "against" | "unclear" | "off",
     find: "",
@@ -166,6 +172,11 @@ export class Store {
   get ramps(): Ramps {
     this.#ramps ??= makeRamps();
     return this.#ramps;
+  }
+
+  /** What colour a value has, as `Evidence.level` counts it. */
+  level(v: number): number {
+    return this.evidence?.level(v, this.ui.reach) ?? 0;
   }
 
   /** Labels and places of the regions; empty until the picture is there. */
@@ -304,6 +315,12 @@ export class Store {
     this.touch("point");
   }
 
+  /** Look at another part of the picture. */
+  look(part: Part): void {
+    this.ui.part = part;
+    this.touch("part");
+  }
+
   #apply(history: Traits["history"]): void {
     const off = new Set(present(history));
     const active = this.host.get("active").map((_, r) => (off.has(r) ? 0 : 1));
@@ -369,7 +386,16 @@ export class Store {
     const { ui } = this;
     const saving: Saving = ui.saving.state === "saving" ? ui.saving : { state: "none" };
     const marked = new Set<number>(); // a judgement on its way clears its own set, not this one
-    const fresh = { hover: -1, focus: -1, marking: false, verdict: null, rating: null, tests: [], said: "" };
+    const fresh = {
+      hover: -1,
+      focus: -1,
+      part: WHOLE,
+      marking: false,
+      verdict: null,
+      rating: null,
+      tests: [],
+      said: "",
+    };
     Object.assign(ui, fresh, { marked, saving });
     this.#asked = null;
   }

@@ -87,6 +87,14 @@ export const pictureWith = (n: number, summary: string): string =>
   `Picture with ${many(n, "region", "regions")}. ${summary}`;
 export const pictureKeys =
   "Arrow keys move between regions, space switches one off or on, question mark lists all keys.";
+export const zooming = {
+  group: "Zoom",
+  plus: "Zoom in (+)",
+  minus: "Zoom out (−)",
+  fit: "Whole picture (0)",
+  full: "Full screen, on or off (F)",
+  hint: "Ctrl and wheel, or two fingers, zoom",
+} as const;
 export const waiting = "The map is on its way";
 /** The name of a map that is shown for want of the one that was asked for. */
 export const preview = (shown: string, method: string, running: boolean): string =>
@@ -112,6 +120,8 @@ export const speaksFor = (name: string): string => `for ${name} →`;
 export const still = (name: string, method: string): string => `Still showing ${name}, according to ${method}.`;
 /** The end of a bar beyond which a few pixels lie. */
 export const beyond = (value: string, v: number): string => `${v < 0 ? "≤" : "≥"} ${value}`;
+export const reach = "Where the colours end";
+export const reachHow = "Drag, or use the arrow keys: colours end here. Double-click: at the end of the bar";
 export const weak = "weak";
 export const strong = "strong";
 export const summary = {
@@ -273,6 +283,9 @@ export const sheet = {
       [
         ["O", "all outlines"],
         ["H", "hold to see the bare photo"],
+        ["+ −", "zoom in or out, as Ctrl and wheel do; drag to move"],
+        ["0", "the whole picture"],
+        ["F", "full screen, on or off"],
       ],
     ],
     [

@@ -111,6 +111,106 @@ def test_looking_sends_nothing_until_a_slider_is_let_go(bridge, show, name, trai
     assert page.evaluate("n => window.sent.slice(n)", sent) == [["update", [trait]]]
 
 
+def zoomed(page):
+    """How much the picture is enlarged, in percent, as the page says."""
+    return int("".join(c for c in page.get_by_role("group", name="Zoom").inner_text() if c.isdigit()))
+
+
+def test_an_enlarged_picture_is_moved_by_hand_and_clicked_where_it_is(bridge, show):
+    w = show(method="saliency")
+    page, canvas = bridge.page, bridge.page.get_by_test_id("xw-canvas")
+    sent = page.evaluate("window.sent.length")
+    box = canvas.bounding_box()
+    left, top, side = box["x"], box["y"], box["width"]
+    # The upper left corner stays under the pointer, so after four-fold zoom the stage shows the first of 4 × 4 regions.
+    page.mouse.move(left + 1, top + 1)
+    page.keyboard.down("Control")
+    while zoomed(page) < 400:
+        page.mouse.wheel(0, -100)
+    page.keyboard.up("Control")
+    # Dragged by half of a stage, the middle shows what was to the right and below.
+    page.mouse.move(left + side * 0.9, top + side * 0.9)
+    page.mouse.down()
+    for step in range(11):
+        page.mouse.move(left + side * (0.9 - 0.08 * step), top + side * (0.9 - 0.08 * step))
+    page.mouse.up()
+    assert page.evaluate("window.sent.length") == sent  # looking is nobody's business, and a drag is no click
+    part = 100 / zoomed(page)
+    at = 0.8 * part + part / 2  # of the picture, what is in the middle of the stage now
+    page.mouse.click(left + side / 2, top + side / 2)
+    region = int(
+        w.explanation.segments[int(at * w.explanation.segments.shape[0]), int(at * w.explanation.segments.shape[1])]
+    )
+    answered(bridge, w, region)
+    page.keyboard.press("0")
+    bridge.until(lambda: zoomed(page) == 100, "the whole picture")
+    page.keyboard.press("x")
+    answered(bridge, w)
+    click_region(bridge, w, 15)
+    answered(bridge, w, 15)
+
+
+def test_a_plain_wheel_is_the_notebooks_and_says_what_zooms(bridge, show):
+    show(method="saliency")
+    page, canvas = bridge.page, bridge.page.get_by_test_id("xw-canvas")
+    canvas.hover()
+    page.mouse.wheel(0, -200)
+    page.get_by_text("Ctrl and wheel").wait_for()
+    assert zoomed(page) == 100
+    canvas.focus()
+    page.keyboard.press("+")
+    bridge.until(lambda: zoomed(page) == 125, "the key")
+    page.mouse.wheel(0, -200)  # at work in an enlarged picture
+    bridge.until(lambda: zoomed(page) > 125, "the wheel")
+    page.get_by_role("button", name="Zoom out", include_hidden=True).click()
+    assert page.evaluate("document.activeElement.dataset.testid") == "xw-canvas"
+
+
+def test_a_region_found_by_keys_is_brought_on_show(bridge, show):
+    w = show(method="saliency")
+    page, canvas = bridge.page, bridge.page.get_by_test_id("xw-canvas")
+    canvas.focus()
+    for _ in range(10):
+        page.keyboard.press("+")
+    for _ in range(5):  # to the corner, whichever region came first
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowDown")
+    tip, box = page.locator(".tip"), canvas.bounding_box()
+    tip.wait_for()
+    assert "Region 15" in tip.inner_text()
+    at = tip.bounding_box()
+    assert box["x"] - at["width"] < at["x"] < box["x"] + box["width"]
+    page.keyboard.press("Space")
+    answered(bridge, w, 15)
+
+
+def test_the_colours_end_where_they_are_dragged_to(bridge, show):
+    show(method="lime", n_samples=64)
+    page = bridge.page
+    handle, bar = page.get_by_role("slider", name="Where the colours end"), page.locator(".ramp canvas")
+    sent = page.evaluate("window.sent.length")
+    pixels = "c => [...c.getContext('2d').getImageData(0, 2, c.width, 1).data].join()"
+    before = bar.evaluate(pixels)
+    box, at = bar.bounding_box(), handle.bounding_box()
+    page.mouse.move(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.75 * box["width"], at["y"] + 5, steps=5)
+    page.mouse.up()
+
+    def share():
+        return int(handle.get_attribute("aria-valuenow"))
+
+    bridge.until(lambda: abs(share() - 50) <= 2, "the middle of the positive half")
+    bridge.until(lambda: bar.evaluate(pixels) != before, "other colours")
+    handle.focus()
+    page.keyboard.press("ArrowRight")
+    bridge.until(lambda: abs(share() - 55) <= 2, "a step of the key")
+    assert "points" in handle.get_attribute("aria-valuetext")
+    handle.dblclick()
+    bridge.until(lambda: bar.evaluate(pixels) == before, "the colours as they were")
+    assert page.evaluate("window.sent.length") == sent
+
+
 def test_the_kernel_moves_the_sliders(bridge, show):
     w = show()
     page = bridge.page

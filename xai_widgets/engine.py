@@ -284,6 +284,7 @@ class Engine:
             return
         try:
             if self._compiling is None:
+                yield None  # what follows takes a while; there may be something to show meanwhile
                 # A thread of its own, without the lock: a reader can stop or toggle meanwhile.
                 workers = ThreadPoolExecutor(1, "xai-widgets compiler")
                 self._compiling = workers.submit(translation.trace(classifier).compile)

@@ -94,10 +94,11 @@ export class Evidence {
     return this.errors !== null && Math.abs(this.value(r)) < this.band(r);
   }
 
-  /** −1 … 1 around zero, or 0 … 1. */
-  level(v: number): number {
-    if (this.signed) return this.high > 0 ? clamp(v / this.high, -1, 1) : 0;
-    return this.high > this.low ? clamp((v - this.low) / (this.high - this.low), 0, 1) : 0;
+  /** −1 … 1 around zero, or 0 … 1; the colours end at a `share` of the bar. */
+  level(v: number, share = 1): number {
+    const span = (this.signed ? this.high : this.high - this.low) * share;
+    if (this.signed) return span > 0 ? clamp(v / span, -1, 1) : 0;
+    return span > 0 ? clamp((v - this.low) / span, 0, 1) : 0;
   }
 
   /** A place on the bar as text, in points or raw. */

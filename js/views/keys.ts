@@ -5,10 +5,18 @@ import type { Help } from "./help.ts";
 import { setMarking } from "./judgement.ts";
 import { sayRegion } from "./pointer.ts";
 import type { Popovers } from "./popover.ts";
+import { STEP, type Zoom } from "./zoom.ts";
 
 const TYPING = "textarea,select,input:not([type=radio],[type=checkbox],[type=range])";
 
-export function keys(store: Store, root: HTMLElement, popovers: Popovers, help: Help, submit: () => void): void {
+export function keys(
+  store: Store,
+  root: HTMLElement,
+  popovers: Popovers,
+  help: Help,
+  submit: () => void,
+  zoom: Zoom,
+): void {
   const { ui, signal } = store;
 
   /** The innermost thing ends; when there is none left, the notebook has the keys again. */
@@ -34,6 +42,10 @@ export function keys(store: Store, root: HTMLElement, popovers: Popovers, help: 
     else if (key === "h") ui.peek ||= !repeat;
     else if (key === "g") setMarking(store, !ui.marking);
     else if (key === "?") help.open();
+    else if (key === "+" || key === "=") zoom.by(STEP);
+    else if (key === "-") zoom.by(1 / STEP);
+    else if (key === "0") zoom.fit();
+    else if (key === "f") zoom.full();
     else if (key === "1" || key === "2" || key === "3") {
       ui.verdict = VERDICTS[Number(key) - 1] ?? ui.verdict;
       store.touch("marks");

@@ -101,11 +101,13 @@ export class Layers {
     const cut = e.cut(store.host.get("threshold"));
     const sign = store.host.get("sign");
     if (ui.view === "evidence") {
-      this.#paintValues(this.evidence, (v) => (v > 0 && e.shown(v, cut, sign) ? white(e.signed ? 1 : e.level(v)) : 0));
+      this.#paintValues(this.evidence, (v) =>
+        v > 0 && e.shown(v, cut, sign) ? white(e.signed ? 1 : store.level(v)) : 0,
+      );
     } else {
       this.#paintValues(this.heat, (v) => {
         if (!e.shown(v, cut, sign)) return 0;
-        const level = e.level(v);
+        const level = store.level(v);
         const t = sign === "size" ? Math.abs(level) : level;
         return pack(ramp.color(t), ramp.alpha(t));
       });

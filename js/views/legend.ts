@@ -9,11 +9,14 @@ import type { Store } from "../store.ts";
 import * as words from "../words.ts";
 
 const HEIGHT = 12;
+/** Least share of the bar that colours may be drawn to. */
+const LEAST = 0.05;
 
 export function legend(store: Store): { nodes: HTMLElement[] } {
   const canvas = el("canvas");
   const mark = el("span", { class: "mark", hidden: true });
-  const ramp = div("ramp", canvas, mark);
+  const end = reach(store, canvas);
+  const ramp = div("ramp", canvas, mark, end.node);
   const ticks = div("ticks");
   const left = el("span");
   const unit = span("u");
@@ -41,7 +44,7 @@ export function legend(store: Store): { nodes: HTMLElement[] } {
       const share = (x + 0.5) / width;
       const v = e.signed ? (2 * share - 1) * e.high : e.low + share * (e.high - e.low);
       if (!e.shown(v, cut, sign)) continue;
-      const level = e.level(v);
+      const level = store.level(v);
       const t = sign === "size" ? Math.abs(level) : level;
       g.fillStyle = css(colours.color(t), colours.alpha(t) * opacity);
       g.fillRect(x, 0, 1, canvas.height);
@@ -53,6 +56,7 @@ export function legend(store: Store): { nodes: HTMLElement[] } {
     box.hidden = !e || e.empty;
     if (!e || e.empty) return;
     drawRamp(e);
+    end.paint(e);
     const shares = e.signed ? [0, 0.25, 0.5, 0.75, 1] : [0, 0.5, 1];
     ticks.replaceChildren(
       ...shares.map((s) => {
@@ -90,4 +94,47 @@ export function legend(store: Store): { nodes: HTMLElement[] } {
   observer.observe(ramp);
   store.signal.addEventListener("abort", () => observer.disconnect());
   return { nodes: [box, sentence, extra] };
+}
+
+/** The place on the bar where the colours end, to be moved by pointer or keys. */
+function reach(store: Store, bar: HTMLElement): { node: HTMLElement; paint(e: Evidence): void } {
+  const { ui, signal } = store;
+  const node = el("span", {
+    class: "reach",
+    role: "slider",
+    tabIndex: 0,
+    "aria-label": words.reach,
+    title: words.reachHow,
+  });
+  const put = (share: number): void => {
+    ui.reach = clamp(share, LEAST, 1);
+    store.touch("looks", "list");
+  };
+  const on = <K extends keyof HTMLElementEventMap>(name: K, act: (event: HTMLElementEventMap[K]) => void): void =>
+    node.addEventListener(name, act, { signal });
+  on("pointerdown", (event) => node.setPointerCapture(event.pointerId));
+  on("pointermove", (event) => {
+    if (!node.hasPointerCapture(event.pointerId)) return;
+    const box = bar.getBoundingClientRect();
+    const at = (event.clientX - box.left) / box.width;
+    put(store.evidence?.signed ? 2 * at - 1 : at);
+  });
+  on("dblclick", () => put(1));
+  on("keydown", (event) => {
+    const way = { ArrowRight: 0.05, ArrowUp: 0.05, ArrowLeft: -0.05, ArrowDown: -0.05, Home: -1, End: 1 }[event.key];
+    if (!way) return;
+    event.preventDefault();
+    put(ui.reach + way);
+  });
+  return {
+    node,
+    paint(e) {
+      node.style.left = `${(e.signed ? (1 + ui.reach) / 2 : ui.reach) * 100}%`;
+      node.setAttribute("aria-valuemin", String(100 * LEAST));
+      node.setAttribute("aria-valuemax", "100");
+      node.setAttribute("aria-valuenow", String(Math.round(100 * ui.reach)));
+      const value = e.signed ? ui.reach * e.high : e.low + ui.reach * (e.high - e.low);
+      node.setAttribute("aria-valuetext", `${e.text(value)} ${words.scale[e.heat.unit]}`);
+    },
+  };
 }

@@ -6,12 +6,21 @@ import * as words from "../words.ts";
 import { Layers } from "./layers.ts";
 import { pointer } from "./pointer.ts";
 import { tooltip } from "./tooltip.ts";
+import { type Zoom, zoom } from "./zoom.ts";
 
 const MAX_HEIGHT = 640;
+/** Height that the rest takes on a full screen. */
+const AROUND = 260;
+/** Screen pixels from which a pixel of an enlarged picture is shown as the square that it is. */
+const SQUARE = 8;
 /** Hues of judgement are none of the heat's. */
 const MARK: Record<Verdict, string> = { mattered: "#00a37a", must_not_matter: "#d6008f", unsure: "#8a8a8a" };
 
-export function picture(store: Store, root: HTMLElement, uid: string): { nodes: HTMLElement[]; layers: Layers } {
+export function picture(
+  store: Store,
+  root: HTMLElement,
+  uid: string,
+): { nodes: HTMLElement[]; layers: Layers; zoom: Zoom } {
   const layers = new Layers(store);
   const canvas = el("canvas");
   const badge = el("div", { class: "badge", hidden: true });
@@ -48,21 +57,29 @@ export function picture(store: Store, root: HTMLElement, uid: string): { nodes: 
     const scale = width / layers.width;
     const { ui } = store;
     const view = ui.peek ? "photo" : ui.view;
-    const smooth = !(layers.tiny && scale >= 6);
-    const spread = (image: CanvasImageSource): void => g.drawImage(image, 0, 0, width, height);
+    const { k, x, y } = ui.part;
+    const smooth = !(layers.tiny && scale >= 6) && (k === 1 || scale * k < SQUARE * ratio);
+    // Pictures and outlines lie in the part that is on show; lines and stripes stay in screen pixels.
+    const spread = (image: CanvasImageSource, to = g): void =>
+      to.drawImage(image, -x * k * width, -y * k * height, k * width, k * height);
+    const inPicture = (): void => {
+      g.translate(-x * k * width, -y * k * height);
+      g.scale((k * width) / layers.width, (k * height) / layers.height);
+    };
     const line = (path: Path2D, size: number, colour: string, dash: number[] = []): void => {
+      const pixel = ratio / (scale * k);
       g.save();
-      g.scale(width / layers.width, height / layers.height);
+      inPicture();
       g.lineJoin = "round";
-      g.lineWidth = (size * ratio) / scale;
+      g.lineWidth = size * pixel;
       g.strokeStyle = colour;
-      g.setLineDash(dash.map((d) => (d * ratio) / scale));
+      g.setLineDash(dash.map((d) => d * pixel));
       g.stroke(path);
       g.restore();
     };
     const within = (path: Path2D, paint: () => void): void => {
       g.save();
-      g.scale(width / layers.width, height / layers.height);
+      inPicture();
       g.clip(path, "evenodd");
       g.setTransform(1, 0, 0, 1, 0, 0);
       paint();
@@ -94,8 +111,8 @@ export function picture(store: Store, root: HTMLElement, uid: string): { nodes: 
       cover.fillRect(0, 0, width, height);
       cover.globalCompositeOperation = "destination-out";
       cover.imageSmoothingEnabled = smooth;
-      cover.drawImage(layers.evidence, 0, 0, width, height);
-      spread(scratch);
+      spread(layers.evidence, cover);
+      g.drawImage(scratch, 0, 0);
     }
     const off = store.off;
     if (off.length) {
@@ -139,7 +156,8 @@ export function picture(store: Store, root: HTMLElement, uid: string): { nodes: 
     const { width = 1, height = 1 } = store.host.get("picture");
     stage.style.aspectRatio = `${width} / ${height}`;
     // A tall picture is narrowed rather than cut, so that its proportions stay.
-    stage.style.maxWidth = `${(MAX_HEIGHT * width) / height}px`;
+    const most = (root.getRootNode() as Document).fullscreenElement === root ? innerHeight - AROUND : MAX_HEIGHT;
+    stage.style.maxWidth = `${(Math.max(MAX_HEIGHT, most) * width) / height}px`;
   };
   store.on(["picture"], () => {
     size();
@@ -149,7 +167,7 @@ export function picture(store: Store, root: HTMLElement, uid: string): { nodes: 
   });
   store.on(["heat", "looks", "answer"], () => layers.paintHeat());
   store.on(["answer"], () => layers.paintSwitched());
-  store.on(["heat", "looks", "opacity", "answer", "point", "marks", "picture"], draw);
+  store.on(["heat", "looks", "opacity", "answer", "point", "part", "marks", "picture"], draw);
   store.on(["heat", "status"], () => {
     const running = store.host.get("status") === "running";
     const text = store.evidence ? store.preview : words.waiting;
@@ -171,8 +189,10 @@ export function picture(store: Store, root: HTMLElement, uid: string): { nodes: 
   const observer = new ResizeObserver(draw);
   observer.observe(stage);
   store.signal.addEventListener("abort", () => observer.disconnect());
+  root.addEventListener("fullscreenchange", size, { signal: store.signal });
+  const closer = zoom(store, root, stage);
   pointer(store, stage, layers, tooltip(store, root));
-  return { nodes: [stage, keys], layers };
+  return { nodes: [stage, keys], layers, zoom: closer };
 }
 
 /** Diagonal lines in screen pixels, light and dark, so that they are seen on any photo. */

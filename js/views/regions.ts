@@ -233,7 +233,7 @@ function row(store: Store, r: number, thumb: HTMLCanvasElement | undefined, id: 
   const fill = (e: Evidence, x: (v: number) => number): void => {
     const v = e.value(r);
     const unclear = e.unclear(r);
-    const level = e.level(v);
+    const level = store.level(v);
     const band = e.band(r);
     const colour = e.signed ? Math.sign(level) * Math.max(0.62, Math.abs(level)) : level;
     node.classList.toggle("unc", unclear);

@@ -54,7 +54,7 @@ export function shell(parent: HTMLElement, store: Store): void {
     chips(store, popovers),
     live,
   );
-  keys(store, root, popovers, help, judged.submit);
+  keys(store, root, popovers, help, judged.submit, canvas.zoom);
 
   store.on(["status", "heat", "answer"], () => {
     const { host } = store;

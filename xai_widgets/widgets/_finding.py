@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from xai_widgets.targets import Target
     from xai_widgets.widgets.explorer import Explorer
 
-BATCH = 4
+BATCH = 8
 """Pictures that a method asks about before it is heard of; a guess, for the first time."""
 
 
@@ -199,8 +199,11 @@ class Finding:
                     if upcoming is None:
                         break
                     step, estimate = upcoming, upcoming.estimate
-                    if not estimate.done:  # still making ready
+                    if not estimate.done:  # still making ready, which takes seconds where it takes a step at all
                         rate = Rate()
+                        if patience:
+                            patience = None
+                            yield from self._show_preview(run, question)
                     # A map of no more answers than the one on show is none to show.
                     better = estimate.has_map and estimate.done > floor and not _same(painted, estimate)
                     if pace.due():
