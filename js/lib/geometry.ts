@@ -42,6 +42,16 @@ export function places(labels: Uint16Array, width: number, height: number, count
   return all;
 }
 
+/** Bounds of several places together. */
+export function around(all: readonly Place[]): Pick<Place, "x0" | "y0" | "x1" | "y1"> {
+  return {
+    x0: Math.min(...all.map((p) => p.x0)),
+    y0: Math.min(...all.map((p) => p.y0)),
+    x1: Math.max(...all.map((p) => p.x1)),
+    y1: Math.max(...all.map((p) => p.y1)),
+  };
+}
+
 /** "upper left", "middle right", "centre". */
 export function placeWord(p: Place, width: number, height: number): string {
   const row = p.y < height / 3 ? "upper" : p.y > (2 * height) / 3 ? "lower" : "";

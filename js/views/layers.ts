@@ -1,9 +1,9 @@
-/** The layers of the picture: photos, heat, switched-off pixels and outlines, each repainted only when it changed. */
+/** The layers of the picture: photos, heat and outlines, each repainted only when it changed. */
 import { blob } from "../lib/bytes.ts";
 import { pack } from "../lib/color.ts";
 import { context, layer } from "../lib/dom.ts";
 import { enlarge, refine } from "../lib/field.ts";
-import { rings } from "../lib/geometry.ts";
+import { around, type Place, rings } from "../lib/geometry.ts";
 import type { Store } from "../store.ts";
 
 /** Canvas pixels that overlays have at most along the longer side. */
@@ -14,14 +14,13 @@ const LEVELS = 512;
 
 export class Layers {
   photo: HTMLCanvasElement | null = null;
+  /** The picture with every region off: exactly the pixels that the model gets instead. */
   off: HTMLCanvasElement | null = null;
   /** The photo as it lies under the heat: nearly grey, so that colour means evidence. */
   grey: HTMLCanvasElement | null = null;
   heat = layer(1, 1);
   /** Opaque where the map speaks for the class; cuts the holes of the view "evidence only". */
   evidence = layer(1, 1);
-  /** The switched-off pixels alone. */
-  switched = layer(1, 1);
   width = 0;
   height = 0;
   readonly #paths = new Map<string, Path2D>();
@@ -76,7 +75,7 @@ export class Layers {
     const { labels } = this.store.regions;
     const wanted = new Uint8Array(this.store.regions.count);
     for (const r of regions) wanted[r] = 1;
-    const bounds = regions.length === 1 ? this.store.regions.places[regions[0] as number] : undefined;
+    const bounds = around(regions.map((r) => this.store.regions.places[r] as Place));
     const path = new Path2D();
     for (const ring of rings((i) => wanted[labels[i] as number], this.width, this.height, bounds)) {
       ring.forEach(([x, y], i) => {
@@ -114,14 +113,15 @@ export class Layers {
     }
   }
 
-  /** Colour a layer by the map's values; regions that are off or hidden stay clear. */
+  /** Colour a layer by the map's values; regions that are hidden stay clear. */
   #paintValues(canvas: HTMLCanvasElement, colour: (v: number) => number): void {
     const { store } = this;
     const e = store.evidence;
     const { count } = store.regions;
     if (!e || !this.ready) return;
     const k = this.#k;
-    const hidden = (r: number): boolean => store.isOff(r) || (store.ui.hideUnclear && e.unclear(r));
+    // What is off is painted over.
+    const hidden = (r: number): boolean => store.ui.hideUnclear && e.unclear(r);
     this.#fill(canvas, (out) => {
       if (!e.field) {
         const table = Uint32Array.from({ length: count }, (_, r) => (hidden(r) ? 0 : colour(e.value(r))));
@@ -137,21 +137,6 @@ export class Layers {
         out[i] = table[Math.round(((field[i] as number) - e.low) * scale)] as number;
       }
     });
-  }
-
-  /** The pixels that the model gets instead, where regions are off: exactly the baseline's. */
-  paintSwitched(): void {
-    if (!this.ready || !this.off) return;
-    const { count } = this.store.regions;
-    const table = Uint32Array.from({ length: count }, (_, r) => (this.store.isOff(r) ? 0xffffffff : 0));
-    this.#fill(this.switched, (out) => {
-      for (let i = 0; i < out.length; i++) out[i] = table[this.#fine[i] as number] as number;
-    });
-    const g = context(this.switched);
-    g.globalCompositeOperation = "source-in";
-    g.imageSmoothingEnabled = !this.tiny;
-    g.drawImage(this.off, 0, 0, this.switched.width, this.switched.height);
-    g.globalCompositeOperation = "source-over";
   }
 
   #fill(canvas: HTMLCanvasElement, paint: (out: Uint32Array) => void): void {

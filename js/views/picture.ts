@@ -41,7 +41,9 @@ export function picture(
   );
   const keys = el("span", { class: "vh", id: `${uid}-keys` }, words.pictureKeys);
   const hatch = layer(8, 8);
-  const scratch = layer(1, 1);
+  /** Photo and heat as they lie under everything else; painted anew only when they look otherwise. */
+  const base = layer(1, 1);
+  let stale = true;
 
   const draw = (): void => {
     const { photo, grey } = layers;
@@ -60,8 +62,11 @@ export function picture(
     const { k, x, y } = ui.part;
     const smooth = !(layers.tiny && scale >= 6) && (k === 1 || scale * k < SQUARE * ratio);
     // Pictures and outlines lie in the part that is on show; lines and stripes stay in screen pixels.
-    const spread = (image: CanvasImageSource, to = g): void =>
+    const spread = (image: CanvasImageSource, to = g): void => {
+      to.imageSmoothingEnabled = smooth;
+      to.imageSmoothingQuality = "high";
       to.drawImage(image, -x * k * width, -y * k * height, k * width, k * height);
+    };
     const inPicture = (): void => {
       g.translate(-x * k * width, -y * k * height);
       g.scale((k * width) / layers.width, (k * height) / layers.height);
@@ -93,32 +98,34 @@ export function picture(
 
     g.setTransform(1, 0, 0, 1, 0, 0);
     g.clearRect(0, 0, width, height);
-    g.imageSmoothingEnabled = smooth;
-    g.imageSmoothingQuality = "high";
-    const evidence = store.evidence;
-    const heated = view === "heat" && evidence && !evidence.empty;
-    spread(heated ? grey : photo);
-    if (heated) {
-      g.globalAlpha = store.host.get("opacity");
-      spread(layers.heat);
-      g.globalAlpha = 1;
+    if (stale || base.width !== width || base.height !== height) {
+      stale = false;
+      Object.assign(base, { width, height });
+      const below = context(base);
+      const evidence = store.evidence;
+      const heated = view === "heat" && evidence && !evidence.empty;
+      if (view === "evidence" && evidence) {
+        // Everything is covered but the places that speak for the class.
+        spread(layers.evidence, below);
+        below.globalCompositeOperation = "source-out";
+        below.fillStyle = root.dataset.theme === "dark" ? "#2c2c2c" : "#dcdcdc";
+        below.fillRect(0, 0, width, height);
+        below.globalCompositeOperation = "destination-over";
+      }
+      spread(heated ? grey : photo, below);
+      if (heated) {
+        below.globalAlpha = store.host.get("opacity");
+        spread(layers.heat, below);
+      }
     }
-    if (view === "evidence" && evidence) {
-      // Everything is covered but the places that speak for the class.
-      Object.assign(scratch, { width, height });
-      const cover = context(scratch);
-      cover.fillStyle = root.dataset.theme === "dark" ? "#2c2c2c" : "#dcdcdc";
-      cover.fillRect(0, 0, width, height);
-      cover.globalCompositeOperation = "destination-out";
-      cover.imageSmoothingEnabled = smooth;
-      spread(layers.evidence, cover);
-      g.drawImage(scratch, 0, 0);
-    }
+    g.drawImage(base, 0, 0);
     const off = store.off;
     if (off.length) {
       const outline = layers.path(off);
-      spread(layers.switched);
-      within(outline, () => stripes(hatching(hatch, g, ratio)));
+      within(outline, () => {
+        if (layers.off) spread(layers.off);
+        stripes(hatching(hatch, g, ratio));
+      });
       line(outline, 2.5, "rgba(0,0,0,.25)");
       line(outline, 1, "rgba(255,255,255,.8)");
     }
@@ -165,8 +172,10 @@ export function picture(
       if (fresh) store.touch("heat", "answer", "looks");
     });
   });
-  store.on(["heat", "looks", "answer"], () => layers.paintHeat());
-  store.on(["answer"], () => layers.paintSwitched());
+  store.on(["heat", "looks"], () => layers.paintHeat());
+  store.on(["heat", "looks", "opacity", "part", "picture"], () => {
+    stale = true;
+  });
   store.on(["heat", "looks", "opacity", "answer", "point", "part", "marks", "picture"], draw);
   store.on(["heat", "status"], () => {
     const running = store.host.get("status") === "running";

@@ -45,7 +45,7 @@ export function regions(store: Store, layers: Layers, uid: string): HTMLElement 
   );
   filter.node.classList.add("flt");
   const none = el("p", { class: "muted none" });
-  let thumbs: HTMLCanvasElement[] = [];
+  let thumbs: HTMLImageElement[] = [];
   let rows: Row[] = [];
   let shown: number[] = [];
   let about = "";
@@ -212,7 +212,7 @@ interface Row {
 }
 
 /** A row is made once for each region and then only filled: whoever has it under the finger keeps it. */
-function row(store: Store, r: number, thumb: HTMLCanvasElement | undefined, id: string): Row {
+function row(store: Store, r: number, thumb: HTMLImageElement | undefined, id: string): Row {
   const bar = el("i");
   const range = el("u");
   const scale = span("wb", bar, range);
@@ -254,12 +254,15 @@ function row(store: Store, r: number, thumb: HTMLCanvasElement | undefined, id: 
   return { node, fill };
 }
 
-/** A cut-out of the region, so that the list can be read without its numbers. */
-function thumbnail(store: Store, layers: Layers, r: number): HTMLCanvasElement {
+/**
+ * A cut-out of the region, so that the list can be read without its numbers; an image rather than its canvas, for a page
+ * pays for each canvas in every frame.
+ */
+function thumbnail(store: Store, layers: Layers, r: number): HTMLImageElement {
+  const image = el("img", { alt: "", draggable: false });
   const canvas = layer(THUMB, THUMB);
-  canvas.setAttribute("aria-hidden", "true");
   const place = store.regions.places[r];
-  if (!place || !layers.photo) return canvas;
+  if (!place || !layers.photo) return image;
   const g = context(canvas);
   const side = Math.max(place.x1 - place.x0 + 1, place.y1 - place.y0 + 1);
   g.translate(THUMB / 2, THUMB / 2);
@@ -267,5 +270,6 @@ function thumbnail(store: Store, layers: Layers, r: number): HTMLCanvasElement {
   g.translate(-(place.x0 + place.x1 + 1) / 2, -(place.y0 + place.y1 + 1) / 2);
   g.clip(layers.path([r]), "evenodd");
   g.drawImage(layers.photo, 0, 0);
-  return canvas;
+  image.src = canvas.toDataURL();
+  return image;
 }
