@@ -33,9 +33,12 @@ WATCH = """
   const root = document.querySelector('[data-testid=xw]'), count = root.querySelector('.regs .muted');
   const since = (name) => { window.took[name] ??= performance.now() - window.released; };
   new MutationObserver(() => since('region')).observe(count, { childList: true, characterData: true, subtree: true });
-  new MutationObserver(() => since('answer')).observe(root, { attributeFilter: ['data-off'] });
+  // An attribute that is set to what it was counts as changed, too.
+  const answered = () => root.dataset.off === window.before || since('answer');
+  new MutationObserver(answered).observe(root, { attributeFilter: ['data-off'] });
   window.took = {};
-  addEventListener('pointerup', () => { window.took = {}; window.released = performance.now(); }, true);
+  const release = () => { window.took = {}; window.before = root.dataset.off; window.released = performance.now(); };
+  addEventListener('pointerup', release, true);
 }
 """
 FRAME = """() => new Promise((ok) => {
