@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from benchmarks.harness import HERE, RESULTS, results
 
@@ -80,6 +81,10 @@ def against_time(ax: Axes, entries: dict[str, dict[str, Any]]) -> None:
     ax.loglog(x, np.maximum(y, 1e-6), "o-", color=OURS, label=ours_name, markersize=4)
     for (name, entry), colour in zip(others, PEERS, strict=False):
         ax.loglog(np.mean(entry["seconds"]), max(np.mean(entry["error"]), 1e-6), "s", color=colour, label=name)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_locator(NullLocator())
     ax.set_xlabel("seconds")
     ax.legend(frameon=False, fontsize=7)
 
