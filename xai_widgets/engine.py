@@ -279,7 +279,8 @@ class Engine:
         if isinstance(self._translated, Plan):
             if self._compiling.result().gap(classifier, quick=True) <= translation.TOLERANCE:
                 return
-            self._compiling, self._translated, self._slow = None, "", ""  # the model has changed in a way that nobody could see
+            # The model has changed in a way that nobody could see.
+            self._compiling, self._translated, self._slow = None, "", ""
         if self._translated:
             return
         try:
