@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -144,4 +145,5 @@ def pumped(bridge: Any, wanted: str) -> Any:
     """Deliver the kernel's messages, as often as can be, until the page has what is wanted."""
     while (found := bridge.page.evaluate(wanted)) is None:
         bridge.pump()
+        time.sleep(0.002)  # a kernel's main thread waits without holding the interpreter
     return found
