@@ -5,7 +5,7 @@ import type { Colormap } from "../protocol.ts";
 import type { Store } from "../store.ts";
 import * as words from "../words.ts";
 
-export function display(store: Store, uid: string): HTMLElement[] {
+export function display(store: Store, uid: string): [fold: HTMLElement, panel: HTMLElement] {
   const panel = el("div", { class: "disp", id: `${uid}-disp`, hidden: true });
   const told = el("span");
   const fold = el(

@@ -67,7 +67,7 @@ export function pointer(store: Store, stage: HTMLElement, layers: Layers, tip: T
   stage.addEventListener(
     "pointerdown",
     (event) => {
-      const onPicture = event.button === 0 && !(event.target as Element).closest(".badge,.zoom");
+      const onPicture = event.button === 0 && !(event.target as Element).closest(".badge");
       pressed =
         onPicture && event.isPrimary !== false ? { x: event.clientX, y: event.clientY, part: store.ui.part } : null;
     },

@@ -29,6 +29,7 @@ export function shell(parent: HTMLElement, store: Store): void {
 
   const [header, strip] = bar(store, popovers, () => help.open());
   const canvas = picture(store, root, uid);
+  const [fold, panel] = display(store, uid);
   const predicted = prediction(store);
   predicted.append(promises(store, popovers));
   const judged = judgement(store, uid);
@@ -45,7 +46,8 @@ export function shell(parent: HTMLElement, store: Store): void {
         ...canvas.nodes,
         ...legend(store).nodes,
         gallery(store, popovers),
-        ...display(store, uid),
+        div("under", fold, canvas.zoom.node),
+        panel,
       ),
       predicted,
       judged.node,

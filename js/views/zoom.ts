@@ -13,6 +13,7 @@ const WHEEL = 0.0022;
 const HINT = 1400;
 
 export interface Zoom {
+  node: HTMLElement;
   by(factor: number, at?: Spot): void;
   fit(): void;
   full(): void;
@@ -32,12 +33,7 @@ export function zoom(store: Store, root: HTMLElement, stage: HTMLElement): Zoom 
   };
   const button = (name: "minus" | "plus" | "fit" | "full", act: () => void): HTMLElement => {
     const label = words.zooming[name];
-    const node = el("button", { class: "ib", tabIndex: -1, "aria-label": label, title: label }, icon(name));
-    node.onclick = () => {
-      act();
-      stage.focus({ preventScroll: true }); // its keys go on working
-    };
-    return node;
+    return el("button", { class: "ib", "aria-label": label, title: label, onclick: act }, icon(name));
   };
   const told = span("z");
   const node = div(
@@ -53,7 +49,7 @@ export function zoom(store: Store, root: HTMLElement, stage: HTMLElement): Zoom 
   const hint = div("hint");
   hint.hidden = true;
   hint.textContent = words.zooming.hint;
-  stage.append(node, hint);
+  stage.append(hint);
   store.on(["part"], () => {
     stage.classList.toggle("zoomed", ui.part.k > 1);
     told.textContent = wholePercent(ui.part.k);
@@ -108,7 +104,7 @@ export function zoom(store: Store, root: HTMLElement, stage: HTMLElement): Zoom 
     },
     { signal },
   );
-  return { by, fit, full };
+  return { node, by, fit, full };
 }
 
 /** How far two fingers are apart. */
