@@ -2,8 +2,8 @@
 
 A photo of 12 megapixels, in a process of its own that has already explained a small one. What grows is the peak of
 the resident memory over what was there. The model is a small one, torchvision's mobilenet_v3_small with random weights,
-for 10,000 samples of a large one take minutes and the same memory. With OpenVINO what grows holds its libraries and the
-translated model, too.
+for 10,000 samples of a large one take minutes and the same memory. OpenVINO is loaded by then, and the model
+translated.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ RUN = """
         line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what))
         return int(line.split()[1]) / 1024
 
-    xw.attribute(model, small, n_samples=100, **given)  # all is imported
+    xw.attribute(model, small, n_samples=100, **given)  # all is loaded, and the model translated
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
     before = megabytes("VmRSS")
     found = xw.attribute(model, large, n_samples=int(n_samples), **given)

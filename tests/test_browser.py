@@ -138,9 +138,8 @@ def test_an_enlarged_picture_is_moved_by_hand_and_clicked_where_it_is(bridge, sh
     part = 100 / zoomed(page)
     at = 0.8 * part + part / 2  # of the picture, what is in the middle of the stage now
     page.mouse.click(left + side / 2, top + side / 2)
-    region = int(
-        w.explanation.segments[int(at * w.explanation.segments.shape[0]), int(at * w.explanation.segments.shape[1])]
-    )
+    segments = w.explanation.segments
+    region = int(segments[int(at * segments.shape[0]), int(at * segments.shape[1])])
     answered(bridge, w, region)
     page.keyboard.press("0")
     bridge.until(lambda: zoomed(page) == 100, "the whole picture")

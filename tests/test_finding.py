@@ -390,6 +390,14 @@ def test_no_other_map_is_shown_where_none_is_wanted(make, costly, monkeypatch, w
     assert not any(heat["preview"] for _, _, heat in painted)
 
 
+def test_what_cannot_run_is_told_while_a_costly_method_is_at_work(make, costly):
+    costly.gate = threading.Semaphore(3)
+    w = make(method="sampler")
+    until(lambda: {row["name"]: row["unfit"] for row in w.methods}["attention_rollout"])
+    assert w.status == "running"
+    costly.gate.release(1000)
+
+
 def test_what_cannot_run_is_found_out_behind_the_first_map(make, sampler):
     sampler.gate = threading.Semaphore(0)
     w = make(method="sampler")

@@ -151,7 +151,7 @@ def explain(
     seed : int
         Of everything random, default 0; the same seed gives the same bytes on a CPU.
     batch_size : int or "auto"
-        Pictures asked about at once. Default: a few, or where hundreds are asked the number measured to be best.
+        Pictures asked about at once. Default: counted from their size and what an answer costs; measured on a GPU.
     runtime : {"auto", "torch", "openvino"}
         What computes the answers of methods that only ask: torch, or OpenVINO (``pip install xai-widgets[fast]``), to
         which a model on a CPU is translated where that pays and its answers stay the same to 1e-5. Which it was stands

@@ -276,6 +276,7 @@ class Finding:
             widget.heat = wire.heat(explanation, self._maps, label, partial=True, preview=True)
             widget.facts = facts(explanation)
             widget.gallery = []
+        widget.reprice()  # what was asked for may take a minute
 
 
 def _same(one: Estimate | None, other: Estimate) -> bool:
